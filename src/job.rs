@@ -196,6 +196,16 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Bytes of the result, of all its parts that are wanted.
+    pub(crate) fn nbytes(&self) -> u64 {
+        match self {
+            Self::Value(payload) => payload.nbytes(),
+            Self::Held { nbytes, .. } => *nbytes,
+            Self::Failed(_) | Self::Cancelled => 0,
+            Self::Parts(parts) => parts.iter().map(|(_, part)| part.nbytes()).sum(),
+        }
+    }
+
     /// Whether the run has done what it was to do.
     pub(crate) fn is_success(&self) -> bool {
         matches!(self, Self::Value(_) | Self::Held { .. } | Self::Parts(_))

@@ -104,6 +104,10 @@ pub use delayed::{Delayed, delayed, try_delayed};
 #[doc(inline)]
 pub use error::{Error, Result};
 #[doc(inline)]
+pub use events::label::label;
+#[doc(inline)]
+pub use submission::note::note;
+#[doc(inline)]
 pub use task::{Data, cancelled};
 
 // Where the rest was before; these names stay for one release.
@@ -126,7 +130,7 @@ pub use delayed::{
 #[doc(hidden)]
 pub use error::{Cause, DeathCause, DeathRecord, LogLine, OutputStream, ReturnedError, TaskBacktrace, TaskError};
 #[doc(hidden)]
-pub use events::{Event, EventKind, EventLog, TaskRun};
+pub use events::{Event, EventKind, EventLog};
 #[doc(hidden)]
 pub use local::{WorkerSize, describe_sizes};
 #[doc(hidden)]

@@ -27,6 +27,7 @@ use crate::client::Builder;
 use crate::daemon::connect::PATIENCE;
 use crate::daemon::paths::ClusterPaths;
 use crate::error::{Error, Result};
+use crate::events::saved::SavedLog;
 use crate::ipc::page::start_time;
 use crate::memory::limit::untold;
 use crate::message::{Attached, Control};
@@ -40,6 +41,10 @@ use std::time::{Duration, Instant};
 /// told to stop: by [`stop`], SIGTERM, SIGINT or SIGHUP, which is not heeded where the process ignores it, as under `nohup`.
 /// `ready` is called when programs can connect.
 ///
+/// With [`Builder::record`], which takes a directory here, all that its programs do is recorded in a file there, as that of a
+/// client is, with the workers of each program named as `flights/worker-0`, and its name as the label of its graphs. The file is
+/// named by the cluster, the time and the process; [`ClusterStatus::record`] says which it is.
+///
 /// Call it from a program's first thread, while there is no other: the signals are blocked in the calling thread.
 ///
 /// # Errors
@@ -52,8 +57,9 @@ pub fn serve(options: Builder, ready: impl FnOnce(&ClusterStatus)) -> Result<()>
         return Err(Error::NotInExecutable { library, executable });
     }
     let paths = ClusterPaths::of(Path::new(options.given_name().unwrap_or(DEFAULT_NAME)))?;
+    let record = options.recorded_in()?;
     let settings = options.for_any_program()?.name(paths.name.clone()).forward_output(false).settings()?;
-    crate::daemon::serve::serve(paths, settings, ready)
+    crate::daemon::serve::serve(paths, settings, record, ready)
 }
 
 /// A cluster that is asked something, once or until something is so, and the time that this may take altogether.
@@ -167,7 +173,37 @@ pub fn logs(cluster: impl AsRef<Path>) -> Result<Vec<Log>> {
     Ok(own.into_iter().chain(workers).collect())
 }
 
-/// Those of the last lines of a cluster's workers that came at that time or later, in milliseconds since 1970. A worker that
+/// What has happened on a cluster: the file in which it is recorded, or, where it is not, what it remembers of the programs that
+/// are there: the last runs of each worker, their last lines, deaths, and how their tasks are counted.
+///
+/// # Errors
+/// As [`status`]; [`Error::Resource`] where there can be no temporary file, or the recording cannot be read.
+pub fn events(cluster: impl AsRef<Path>) -> Result<SavedLog> {
+    let file =
+        tempfile::Builder::new().prefix("swath-events-").tempdir().map_err(|e| unread(&std::env::temp_dir(), &e))?;
+    let path = save_events(cluster, file.path().join("events.swath"))?;
+    // It is read from the open file, whatever becomes of its name.
+    SavedLog::open(&path).map_err(|e| unread(&path, &e))
+}
+
+/// The same in a file, which is made at `path` where the cluster is not recorded; the answer is which file it is.
+///
+/// # Errors
+/// As [`status`]; [`Error::Cluster`] where the cluster cannot write the file.
+pub fn save_events(cluster: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<PathBuf> {
+    let path = std::path::absolute(path.as_ref()).map_err(|e| unread(path.as_ref(), &e))?;
+    let cluster = Asked::new(cluster, None)?;
+    match cluster.ask(Control::SaveEvents { path })? {
+        Attached::Saved(path) => Ok(path),
+        _ => Err(cluster.beside_the_point()),
+    }
+}
+
+fn unread(path: &Path, reason: &dyn std::fmt::Display) -> Error {
+    Error::Resource { resource: path.display().to_string(), reason: reason.to_string() }
+}
+
+/// Those of the last lines of a cluster's workers that came at that time or later, in nanoseconds since 1970. A worker that
 /// replaces another goes on with its lines and their numbers.
 ///
 /// # Errors
@@ -190,7 +226,7 @@ fn worker_logs(cluster: &Path, since: u64) -> Result<(ClusterPaths, Vec<Log>)> {
                 log
             }
         };
-        log.text.extend([line.text.as_str(), "\n"]);
+        log.text.extend([line.plain().as_str(), "\n"]);
         log.lines.push(line);
     }
     Ok((cluster.paths, logs))

@@ -194,6 +194,8 @@ pub struct ClusterStatus {
     pub shared_memory_used: u64,
     /// Whether it lets nobody in any more, and is to stop when no graph is under way.
     pub draining: bool,
+    /// The file in which all programs are recorded, if they are.
+    pub record: Option<PathBuf>,
     /// The programs that are connected, or left only seconds ago; one entry for each build.
     pub programs: Vec<ProgramStatus>,
 }
@@ -210,6 +212,9 @@ impl fmt::Display for ClusterStatus {
         write!(f, ", on {}", self.machine)?;
         if self.draining {
             f.write_str(", draining")?;
+        }
+        if let Some(path) = &self.record {
+            write!(f, ", recorded in {}", path.display())?;
         }
         for program in &self.programs {
             write!(f, "\n{program}")?;
@@ -305,8 +310,7 @@ mod tests {
         let line = "worker-0 (pid 7) running, 1 thread, 2 tasks, 12.0 MB of 512.0 MB, runs a-1 (25%), b-2";
         assert_eq!(worker.to_string(), line);
         let tasks = vec!["a-1".to_string()];
-        let (worker, text) = ("worker-0".into(), "oh".into());
-        let printed = LogLine { worker, stream: OutputStream::Stderr, tasks, text, time: 0, number: 3, ended: true };
+        let printed = LogLine { tasks, ..LogLine::logged("worker-0", "oh", 0) };
         assert_eq!(printed.to_string(), "worker-0 stderr [a-1]: oh");
     }
 }

@@ -184,7 +184,7 @@ macro_rules! suite {
                 what_waits_is_followed_to_what_holds_it_up what_runs_says_where_for_how_long_and_how_far
                 what_was_cancelled_says_so tasks_are_found_by_their_keys parts_of_a_result_are_told
                 what_nobody_needs_says_so of_a_long_chain_the_first_steps_and_the_last_are_told;
-            events: of_graphs_and_tasks of_failures of_cancelled_tasks saved_and_opened;
+            events: of_graphs_and_tasks of_what_runs_take of_waits_in_tasks of_failures of_cancelled_tasks of_notes_and_labels watched saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;
             depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;

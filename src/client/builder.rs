@@ -15,6 +15,7 @@ use crate::StartMethod;
 use crate::daemon::connect::connect;
 use crate::error::{Error, Result};
 use crate::events::DEFAULT_CAPACITY;
+use crate::events::sources::RunSources;
 use crate::exec::Checks;
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
@@ -613,9 +614,9 @@ impl Builder {
         }
         self.check_heeded()?;
         let resources = Resources::of(self.threads_resources.iter().map(|(name, amount)| (name.as_str(), *amount)));
-        let (recording, events) = (self.recording.sources(), self.recorded_runs());
+        let (sources, events) = (Arc::<RunSources>::default(), self.recorded_runs());
         let checks =
-            Checks { encodes: self.encode_values, strict: self.strict, resources, recording: recording.clone() };
+            Checks { encodes: self.encode_values, strict: self.strict, resources, sources: Arc::clone(&sources) };
         let client = match self.mode {
             Mode::Sync => {
                 self.init_here()?;
@@ -628,9 +629,9 @@ impl Builder {
                 let pool = ThreadPool::checking(self.threads.unwrap_or_else(cores), events, budget, checks);
                 client(pool).ending_with(self.worker_exit)
             }
-            Mode::Processes => client(supervisor::start_here(self.settings()?, recording.clone())?),
+            Mode::Processes => client(supervisor::start_here(self.settings()?, sources)?),
         };
-        self.recording.begin(client, recording)
+        self.recording.begin(client)
     }
 
     /// [`build`](Self::build) for async code: a thread of its own starts or reaches the workers.

@@ -287,7 +287,8 @@ impl Client {
         self.ask(question::Events).await.map(|records| self.0.log.log(records))
     }
 
-    /// Writes what [`events`](Self::events) gives to a file, which [`EventLog::open`] and `local-cluster events` read.
+    /// Writes what [`events`](Self::events) gives to a file, which [`EventLog::open`] and `local-cluster events` read, with the
+    /// lines of [`logs`](Self::logs) and the counts of [`progress`](Self::progress).
     ///
     /// ```
     /// use swath::events::EventLog;
@@ -304,7 +305,7 @@ impl Client {
     /// # Errors
     /// Where the client is closed, or the file cannot be written.
     pub fn save_events(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.events()?.save(path)
+        self.events()?.with(self.logs()?, self.progress()).save(path)
     }
 
     /// How the workers use memory and disk: what is compared with their limits, and of what it consists.
@@ -336,8 +337,10 @@ impl Client {
         self.ask(question::Memory).await
     }
 
-    /// The last lines that workers wrote to their standard output and error, each with the task it is from. About 64 KiB
-    /// of each worker's are kept. In the in-process modes tasks write to the program's own streams, and there are none.
+    /// The last lines that workers wrote to their standard output and error, and their log records with level, target and time;
+    /// each with the task it is from. About 64 KiB of each worker's are kept, of which those who write much lose theirs first; how many [are not](LogLine::dropped) is told. In the in-process modes tasks print to the program's own
+    /// streams, and there are the records that they log, where the program's logger is wrapped in
+    /// [`TaskLog`](crate::client::TaskLog).
     ///
     /// # Errors
     /// Where the client is closed.
@@ -360,7 +363,7 @@ impl Client {
     /// As [`logs`](Self::logs).
     pub fn logs_of<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
         let key = future.key();
-        Ok(Self::logs_at(future).wait()?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+        Ok(LogLine::of_task(Self::logs_at(future).wait()?, &key))
     }
 
     /// [`logs_of`](Self::logs_of) for async code.
@@ -369,7 +372,7 @@ impl Client {
     /// As [`logs`](Self::logs).
     pub async fn logs_of_async<T>(&self, future: &Future<T>) -> Result<Vec<LogLine>> {
         let key = future.key();
-        Ok(Self::logs_at(future).await?.into_iter().filter(|line| line.tasks.contains(&key)).collect())
+        Ok(LogLine::of_task(Self::logs_at(future).await?, &key))
     }
 
     /// The lines of the workers of the future's client.

@@ -3,9 +3,14 @@
 use super::PureResults;
 use super::blocking::spawn_blocking;
 use super::computable::{Handles, ResultRef, Results, Successor};
-use super::{AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, WaitFor, blocking, wait};
+use super::recorded_inputs::inputs_of;
+use super::{
+    AsCompleted, Client, Computable, ComputeOptions, Failing, Future, Lowering, Status, WaitFor, blocking, wait,
+};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
+use crate::events::EventKind;
+use crate::events::journal::ClientStep;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Node, serial_hash};
 use crate::graph::{Dag, picture};
@@ -121,7 +126,12 @@ impl Client {
         self.check_places(&graph)?;
         self.check_resources(&graph)?;
         graph.priority = graph.priority.saturating_add(self.1);
-        self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))
+        let inputs = self.0.log.is_recorded().then(|| inputs_of(&graph));
+        let submission = self.noted(permit, graph.tasks(), || self.backend().submit(graph, want))?;
+        if let Some((inputs, more)) = inputs {
+            self.0.log.add_inputs(submission.number, inputs, more);
+        }
+        Ok(submission)
     }
 
     /// Warns of tasks that are to run on certain workers where there are none; refuses them, if the client is strict.
@@ -650,6 +660,9 @@ impl Client {
     /// it runs already, it is asked to stop (see [`cancelled`](crate::cancelled)). A future of another client is
     /// cancelled there.
     pub fn cancel<T>(&self, future: &Future<T>) {
+        if future.status() == Status::Pending {
+            self.0.log.steps.note(ClientStep::Event(EventKind::Cancelled { key: future.key() }));
+        }
         future.output().cancel();
     }
 

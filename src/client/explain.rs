@@ -125,6 +125,7 @@ impl Client {
         let mut explanation = self.0.log.explanation(told, true);
         if !is_own {
             explanation.timeline.submitted = None;
+            explanation.task.label = None;
         }
         if let Why::Forgotten { totals } = &mut explanation.why {
             *totals = self.totals(&label.name);

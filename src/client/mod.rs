@@ -21,9 +21,12 @@ pub mod picture;
 pub mod profile;
 mod progress;
 mod published;
+mod recorded_inputs;
 mod replay;
 mod run_on;
+mod task_log;
 mod wait;
+mod watch_events;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
 pub use crate::start::init;
@@ -41,7 +44,9 @@ pub use profile::Profiling;
 #[cfg(feature = "progress")]
 pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
+pub use task_log::TaskLog;
 pub use wait::WaitFor;
+pub use watch_events::{Happened, WatchEvents};
 
 // Public in `collection`.
 #[doc(hidden)]
@@ -52,7 +57,6 @@ pub use {
 
 use crate::error::{Error, Result};
 use crate::events::recorder::Recorder;
-use crate::events::sources::RunSources;
 use crate::events::{ClientLog, DEFAULT_CAPACITY};
 use crate::exec::sync::SyncExecutor;
 use crate::exec::threads::{MOST_POOL_THREADS, ThreadPool};
@@ -134,6 +138,10 @@ impl Inner {
             // Not under the lock: it may take a moment.
             let bars = self.bars.lock().take();
             drop(bars);
+        }
+        // What is known of the tasks at the end is what is asked for now.
+        if self.recorder.lock().is_some() {
+            self.backend.progress();
         }
         self.backend.shutdown();
         if let Some(Err(why)) = self.exit.lock().take().map(run_hook) {
@@ -228,8 +236,13 @@ impl Client {
     }
 
     /// The same client, all of which is recorded in a file of so many bytes at most.
-    fn recorded(self, path: &Path, limit: Option<u64>, sources: Arc<RunSources>) -> Result<Self> {
-        let recorder = Recorder::start(path, limit, sources, Arc::clone(&self.0.log))?;
+    fn recorded(self, path: &Path, limit: Option<u64>) -> Result<Self> {
+        let Some(sources) = self.0.backend.sources() else {
+            return Err(Error::Unsupported { operation: "record", mode: self.mode().name() });
+        };
+        let backend = Arc::downgrade(&self.0.backend);
+        let counter = move || backend.upgrade().map(|backend| backend.progress().groups).unwrap_or_default();
+        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log), Box::new(counter))?;
         *self.0.recorder.lock() = Some(recorder);
         Ok(self)
     }

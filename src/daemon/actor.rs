@@ -4,11 +4,13 @@ use super::commands::obey;
 use super::connect::FIRST_WORD;
 use super::executable;
 use super::paths::ClusterPaths;
+use super::recording::ClusterRecording;
 use super::session::Session;
 use crate::events::ClientLog;
 use crate::host::report;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
+use crate::ipc::clock::Clock;
 use crate::ipc::frame::Decoder;
 use crate::ipc::page::{ControlPage, PageName};
 use crate::ipc::socket::Socket;
@@ -29,6 +31,7 @@ use crate::supervisor::actor::RestartAll;
 use crate::supervisor::actor::ScaleTo;
 use crate::supervisor::actor::Stop;
 use crate::supervisor::actor::Supervisor;
+use crate::supervisor::actor::TellCounts;
 use crate::supervisor::connection::Connection;
 use crate::task::image::BuildId;
 use crate::units::HumanBytes;
@@ -38,13 +41,15 @@ use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::UnixListener;
 
 /// Longest first word.
 const FIRST_FRAME: u64 = 1 << 20;
 /// How long workers are kept for a program that has left: the next run of it finds them warm.
 const KEEP: Duration = Duration::from_secs(5);
+/// How often tasks are counted for a recording.
+const COUNTED: Duration = Duration::from_secs(1);
 /// A look that comes so much late has been held up with everything else.
 const LATE: Duration = Duration::from_secs(1);
 /// Sessions are numbered below this; above are those of tasks.
@@ -55,7 +60,9 @@ pub(crate) struct Daemon {
     settings: Settings,
     shared: SharedMemory,
     began: Instant,
-    log: Arc<ClientLog>,
+    started: (Clock, SystemTime),
+    /// Where all programs are recorded.
+    recording: Option<Arc<ClusterRecording>>,
     groups: Vec<BuildGroup>,
     /// Supervisors that have been told to stop, or whose core has panicked.
     leaving: Vec<Addr<Supervisor>>,
@@ -117,7 +124,21 @@ pub(super) struct Overview {
     pub(super) status: ClusterStatus,
     pub(super) supervisors: Vec<Addr<Supervisor>>,
     /// By whose clock what they have recorded is dated.
-    pub(super) log: Arc<ClientLog>,
+    pub(super) log: ClientLog,
+}
+
+/// How the programs are recorded.
+#[derive(Message)]
+#[rtype(result = "HowRecorded")]
+pub(super) struct GetRecording;
+
+#[derive(MessageResponse)]
+pub(super) struct HowRecorded {
+    pub(super) recording: Option<Arc<ClusterRecording>>,
+    /// The programs that are there, with their supervisors.
+    pub(super) programs: Vec<(String, Addr<Supervisor>)>,
+    /// When the cluster was started.
+    pub(super) started: (Clock, SystemTime),
 }
 
 /// The supervisor of the programs of a build, as the status shows that.
@@ -154,13 +175,19 @@ pub(super) struct End;
 pub(super) struct Leaving(pub(super) Vec<Addr<Supervisor>>);
 
 impl Daemon {
-    pub(super) fn new(paths: ClusterPaths, settings: Settings, shared: SharedMemory) -> Self {
+    pub(super) fn new(
+        paths: ClusterPaths,
+        settings: Settings,
+        shared: SharedMemory,
+        recording: Option<Arc<ClusterRecording>>,
+    ) -> Self {
         Self {
             paths,
             settings,
             shared,
             began: Instant::now(),
-            log: Arc::new(ClientLog::new()),
+            recording,
+            started: (Clock::start(), SystemTime::now()),
             groups: Vec::new(),
             leaving: Vec::new(),
             sessions: FxHashMap::default(),
@@ -186,6 +213,7 @@ impl Daemon {
             shared_memory_limit: self.shared.ledger.limit(),
             shared_memory_used: self.shared.ledger.used(),
             draining: self.draining,
+            record: self.recording.as_ref().map(|recording| recording.path.clone()),
             programs: self
                 .groups
                 .iter()
@@ -219,7 +247,8 @@ impl Daemon {
         let program = Executable::Of(Arc::new(duplicate));
         let pages = PageName::new().map_err(|e| e.to_string())?;
         let names = self.shared.names.for_another(&admit.build.to_string());
-        let shared = SharedMemory { pages, names: names.clone(), ..self.shared.clone() };
+        let sources = self.recording.as_ref().map(|recording| recording.program(&admit.program)).unwrap_or_default();
+        let shared = SharedMemory { pages, names: names.clone(), sources, ..self.shared.clone() };
         let settings = Settings { hooks: admit.hooks, ..self.settings.clone() };
         let supervisor =
             Supervisor::of_build(settings, program, admit.build.clone(), shared).map_err(|e| e.to_string())?;
@@ -245,6 +274,13 @@ impl Daemon {
         });
     }
 
+    /// Has the tasks of all programs counted for the recording.
+    fn tell_counts(&self) {
+        if self.recording.is_some() {
+            self.groups.iter().for_each(|group| group.supervisor.do_send(TellCounts));
+        }
+    }
+
     /// Stops the workers of builds whose programs have been away for a while, and have published nothing.
     fn retire(&mut self) {
         self.leaving.retain(Addr::connected);
@@ -261,6 +297,12 @@ impl Daemon {
 
 impl Actor for Daemon {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        if self.recording.is_some() {
+            ctx.run_interval(COUNTED, |cluster, _| cluster.tell_counts());
+        }
+    }
 }
 
 impl Handler<Admit> for Daemon {
@@ -322,7 +364,17 @@ impl Handler<GetOverview> for Daemon {
 
     fn handle(&mut self, _: GetOverview, _: &mut Context<Self>) -> Overview {
         let supervisors = self.groups.iter().map(|group| group.supervisor.clone()).collect();
-        Overview { status: self.status(), supervisors, log: Arc::clone(&self.log) }
+        Overview { status: self.status(), supervisors, log: ClientLog::started_at(self.started) }
+    }
+}
+
+impl Handler<GetRecording> for Daemon {
+    type Result = HowRecorded;
+
+    fn handle(&mut self, _: GetRecording, _: &mut Context<Self>) -> HowRecorded {
+        let program = |group: &BuildGroup| (group.program.clone(), group.supervisor.clone());
+        let (recording, programs) = (self.recording.clone(), self.groups.iter().map(program).collect());
+        HowRecorded { recording, programs, started: self.started }
     }
 }
 
@@ -395,6 +447,7 @@ impl Handler<End> for Daemon {
         {
             report!(Warn, "{} cannot be removed: {e}", self.paths.socket.display());
         }
+        self.tell_counts();
         for group in self.groups.drain(..) {
             group.supervisor.do_send(Stop);
             self.leaving.push(group.supervisor);
@@ -504,7 +557,7 @@ mod tests {
         let settings = Client::builder().mode(Mode::Processes).workers(1).threads(1).settings().unwrap();
         let (paths, shared) = (ClusterPaths::named("unused").unwrap(), SharedMemory::new(&settings).unwrap());
         System::new().block_on(async move {
-            let mut daemon = Daemon::new(paths, settings, shared);
+            let mut daemon = Daemon::new(paths, settings, shared, None);
             let executable = std::fs::File::open("/proc/self/exe").unwrap().into();
             let admit = Admit {
                 build: image::build_id().clone(),

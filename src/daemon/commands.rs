@@ -1,22 +1,30 @@
 //! What the operator's commands do to a cluster.
 
-use super::actor::{Daemon, Draining, End, GetOverview, Leaving, LetNobodyIn, Overview, Restart, Scale, SupervisorOf};
+use super::actor::{
+    Daemon, Draining, End, GetOverview, GetRecording, HowRecorded, Leaving, LetNobodyIn, Overview, Restart, Scale,
+    SupervisorOf,
+};
 use super::connect::FIRST_WORD;
 use super::explain::explain;
+use super::recording;
 use crate::error::LogLine;
+use crate::events::sources::RunSources;
 use crate::host::report;
 use crate::ipc::frame::Decoder;
 use crate::message::{Attached, Control};
 use crate::settings::MOST_WORKERS;
 use crate::status::ClusterStatus;
-use crate::supervisor::actor::{Replace, Retire, Snapshot, Unfinished};
+use crate::supervisor::actor::{Remember, Replace, Retire, Snapshot, TellCounts, Unfinished};
 use crate::supervisor::connection::Connection;
 use actix::prelude::*;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long supervisors may take to stop.
 const STOP: Duration = Duration::from_secs(5);
+/// How long a recording may take to be written.
+const FLUSHED: Duration = Duration::from_secs(10);
 /// How often a cluster that lets nobody in looks whether graphs are under way.
 const DRAINED: Duration = Duration::from_millis(20);
 
@@ -32,9 +40,10 @@ pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster
             explain(cluster, &key).await.map(|explanation| Attached::Explained(Box::new(explanation)))
         }
         Control::Logs { since } => status(cluster).await.map(|(_, mut lines)| {
-            lines.retain(|(_, line)| line.time >= since);
-            Attached::Logs(lines)
+            lines.retain(|(came, ..)| *came >= since);
+            Attached::Logs(lines.into_iter().map(|(_, build, line)| (build, line)).collect())
         }),
+        Control::SaveEvents { path } => save_events(cluster, path).await.map(Attached::Saved),
         Control::Scale(n) if n == 0 || n > MOST_WORKERS => Err(format!("{n} workers; it must be 1 to {MOST_WORKERS}")),
         Control::Scale(n) => sent(cluster.send(Scale(n)).await).and_then(|done| done).map(|()| Attached::Done),
         Control::Restart => sent(cluster.send(Restart).await).map(|()| Attached::Done),
@@ -89,8 +98,8 @@ async fn supervisor(cluster: &Addr<Daemon>, build: String) -> Answer<Addr<crate:
     found.ok_or_else(|| format!("no program of build {build} has workers any more"))
 }
 
-/// The whole status, and what all workers have printed, each line with the build that it is from.
-async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, LogLine)>)> {
+/// The whole status, and what all workers have printed, each line with the time when it came and the build that it is from.
+async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(u64, String, LogLine)>)> {
     let Overview { mut status, supervisors, .. } = sent(cluster.send(GetOverview).await)?;
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
@@ -99,13 +108,42 @@ async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(String, L
             (program.workers, program.deaths) = (overview.workers, overview.deaths);
             program.unfinished = overview.unfinished;
             program.shared = overview.shared;
-            logs.extend(overview.logs.into_iter().map(|mut line| {
+            logs.extend(overview.logs.into_iter().map(|(came, mut line)| {
                 line.worker = format!("{}/{}", program.program, line.worker);
-                (program.build.clone(), line)
+                (came, program.build.clone(), line)
             }));
         }
     }
     Ok((status, logs))
+}
+
+/// Has what has happened in a log: in the recording if there is one, otherwise in a new file there.
+async fn save_events(cluster: &Addr<Daemon>, path: PathBuf) -> Answer<PathBuf> {
+    let HowRecorded { recording, programs, started: (clock, started) } = sent(cluster.send(GetRecording).await)?;
+    if let Some(recording) = recording {
+        for (_, supervisor) in programs {
+            // One that stops has told them.
+            let _ = supervisor.send(TellCounts).await;
+        }
+        let until = Instant::now() + FLUSHED;
+        if let Some(flushing) = recording.flush() {
+            while !flushing.is_done() && Instant::now() < until {
+                actix_rt::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        return Ok(recording.path.clone());
+    }
+    let mut remembered = Vec::new();
+    for (program, supervisor) in programs {
+        let sources = Arc::new(RunSources::of_program());
+        if supervisor.send(Remember(Arc::clone(&sources))).await.is_ok() {
+            remembered.push((program, sources));
+        }
+    }
+    let file = path.clone();
+    let written = actix_rt::task::spawn_blocking(move || recording::write(&file, started, clock, remembered)).await;
+    written.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    Ok(path)
 }
 
 /// Lets nobody in, and waits until no graph is under way and its results have been sent, or the time is over; answers how

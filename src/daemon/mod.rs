@@ -7,5 +7,6 @@ pub(crate) mod executable;
 mod explain;
 pub(crate) mod janitor;
 pub(crate) mod paths;
+mod recording;
 pub(crate) mod serve;
 pub(crate) mod session;

@@ -3,6 +3,7 @@
 use super::janitor::Janitor;
 use super::paths;
 use super::paths::{ClusterPaths, Lock};
+use super::recording::ClusterRecording;
 use crate::daemon::actor::Daemon;
 use crate::daemon::actor::accept;
 use crate::daemon::commands::end;
@@ -22,6 +23,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener as StdListener;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::UnixListener;
@@ -30,7 +33,12 @@ use tokio::net::UnixListener;
 const TURN: Duration = Duration::from_secs(3);
 
 /// Runs the cluster until it is told to stop.
-pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(&ClusterStatus)) -> Result<()> {
+pub(crate) fn serve(
+    paths: ClusterPaths,
+    settings: Settings,
+    record: Option<(PathBuf, Option<u64>)>,
+    ready: impl FnOnce(&ClusterStatus),
+) -> Result<()> {
     let dir = paths.directory();
     paths::make_directory(dir)?;
     let mut lock = take_lock(&paths)?;
@@ -48,7 +56,18 @@ pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(
     }
     start::raise_descriptor_limit();
     let janitor = Janitor::start(&paths);
-    let outcome = run(&paths, settings, ready, &failed);
+    let recording =
+        match record.map(|(directory, limit)| ClusterRecording::start(&directory, limit, &paths)).transpose() {
+            Ok(recording) => recording.map(Arc::new),
+            Err(e) => {
+                lock.remove();
+                return Err(e);
+            }
+        };
+    let outcome = run(&paths, settings, recording.clone(), ready, &failed);
+    if let Some(recording) = recording {
+        recording.finish();
+    }
     host::finish();
     lock.remove();
     drop(janitor);
@@ -58,6 +77,7 @@ pub(crate) fn serve(paths: ClusterPaths, settings: Settings, ready: impl FnOnce(
 fn run(
     paths: &ClusterPaths,
     settings: Settings,
+    recording: Option<Arc<ClusterRecording>>,
     ready: impl FnOnce(&ClusterStatus),
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> crate::Error,
 ) -> Result<()> {
@@ -68,7 +88,7 @@ fn run(
     let system = System::new();
     let status = system.block_on(async {
         let listener = UnixListener::from_std(listener)?;
-        let cluster = Daemon::new(paths.clone(), settings, shared);
+        let cluster = Daemon::new(paths.clone(), settings, shared, recording);
         let status = cluster.status();
         let cluster = cluster.start();
         actix::spawn(accept(listener, cluster.clone()));

@@ -3,6 +3,7 @@
 mod coordination;
 pub(crate) mod death;
 pub(crate) mod file;
+pub(crate) mod logged;
 pub(crate) mod name;
 mod printed;
 mod publish;

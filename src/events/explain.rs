@@ -1,13 +1,13 @@
 //! Explanations of tasks: found by key, and put together with what is recorded of them.
 
 use super::ClientLog;
-use super::journal::GraphStep;
+use super::journal::ClientStep;
 use crate::ipc::clock::ticks;
 use crate::ipc::ring::Ended;
 use crate::job::explained::{Explained, FindFrom, Found, FoundTask, SeenRun};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use swath_insight::TaskState;
 use swath_insight::explain::{Explanation, KeyError, KeyPrefix, TaskName, Why};
 
@@ -165,14 +165,23 @@ impl ClientLog {
             timeline.started = at(last.record.start);
             timeline.ended = last.record.end.and_then(|(end, _)| at(end));
         }
-        let submitted = |graph: u32| {
-            let steps = self.graphs.entries();
+        if let Some(details) = its.last().and_then(|last| last.record.details.as_ref()) {
+            let measured = |what: u64| Some(what).filter(|what| *what > 0);
+            timeline.assigned = measured(details.assigned).and_then(at);
+            cost.cpu = measured(details.cpu).map(Duration::from_nanos);
+            cost.bytes_in = measured(details.bytes_in);
+            cost.bytes_out = cost.bytes_out.or(measured(details.bytes_out));
+        }
+        if is_own && let Some(graph) = explanation.task.graph {
             let is_its =
-                |step: &GraphStep| matches!(step, GraphStep::Submitted { graph: number, .. } if *number == graph);
-            steps.iter().rev().find(|step| is_its(&step.what)).and_then(|step| at(step.at))
-        };
-        if is_own {
-            timeline.submitted = explanation.task.graph.and_then(submitted);
+                |step: &ClientStep| matches!(step, ClientStep::Submitted { graph: number, .. } if *number == graph);
+            let steps = self.steps.entries();
+            if let Some(step) = steps.iter().rev().find(|step| is_its(&step.what))
+                && let ClientStep::Submitted { label, .. } = &step.what
+            {
+                explanation.timeline.submitted = at(step.at);
+                explanation.task.label = label.as_ref().map(ToString::to_string);
+            }
         }
         explanation
     }

@@ -1,8 +1,8 @@
 //! The log of events in a file: saved, opened, and as other programs read it.
 
 use super::diagnosis::{Diagnosis, Extent};
-use super::saved::{self, LogError, SavedLog, Stream, Writer};
-use super::{Event, EventKind, EventLog};
+use super::saved::{LogError, SavedLog, Stream, Writer};
+use super::{EventKind, EventLog};
 use crate::error::{DeathCause, Error, Result};
 use crate::files::{write_private, write_whole};
 use crate::status::Explanation;
@@ -19,8 +19,12 @@ impl EventLog {
         let path = path.as_ref();
         let write = |out: &mut dyn Write| {
             let mut writer = Writer::begin(Stream::new(out), path, &self.head).map_err(plain)?.limit(u64::MAX);
-            self.others.iter().for_each(|event| writer.event(event.clone()));
+            self.events.iter().for_each(|event| writer.event(event.clone()));
             self.runs.iter().for_each(|run| writer.run(run));
+            if !self.groups.is_empty() {
+                let until = self.runs.iter().filter_map(|run| run.end).max().unwrap_or_default();
+                writer.counts(until, &self.groups);
+            }
             writer.finish().map_err(plain)
         };
         write_private(path, write).map_err(|e| not_written(path, &e))
@@ -56,8 +60,8 @@ impl EventLog {
         let mut problems = log.problems().to_vec();
         let mut read = |error: LogError| problems.push(error.to_string());
         let runs = log.runs().filter_map(|run| run.map_err(&mut read).ok()).collect();
-        let others = log.events().filter_map(|event| event.map_err(&mut read).ok()).collect();
-        Ok(Self::of(log.head().clone(), runs, others, problems))
+        let events = log.events().filter_map(|event| event.map_err(&mut read).ok()).collect();
+        Ok(Self::of(log.head().clone(), runs, events, problems))
     }
 
     /// Writes it as Chrome trace events, which Perfetto (`ui.perfetto.dev`) and `chrome://tracing` show.
@@ -115,7 +119,7 @@ impl EventLog {
     }
 
     fn saved(&self) -> SavedLog {
-        SavedLog::of(self.head.clone(), self.runs.clone(), self.others.clone(), Vec::new())
+        SavedLog::of(self.head.clone(), self.runs.clone(), self.events.clone(), Vec::new())
     }
 
     /// Writes it as JSON, an object a line, each with its `"kind"`: the head, runs and events.
@@ -157,26 +161,7 @@ fn not_read(path: &Path, reason: &str) -> Error {
 }
 
 /// The death of a worker, as it is saved.
-pub(super) fn lost(worker: String, pid: u32, cause: &DeathCause) -> saved::EventKind {
+pub(crate) fn lost(worker: String, pid: u32, cause: &DeathCause) -> EventKind {
     let reason = cause.to_string();
-    saved::EventKind::WorkerLost { worker, pid, reason, cause: serde_json::to_value(cause).unwrap_or_default() }
-}
-
-/// An event as this crate tells it. None for those that a client's log does not have.
-pub(super) fn event(event: &saved::Event) -> Option<Event> {
-    let kind = match event.kind.clone() {
-        saved::EventKind::GraphSubmitted { graph, tasks, .. } => {
-            EventKind::GraphSubmitted { graph, tasks: usize::try_from(tasks).unwrap_or(usize::MAX) }
-        }
-        saved::EventKind::GraphFinished { graph, took } => EventKind::GraphFinished { graph, took },
-        saved::EventKind::WorkerStarted { worker, pid } => EventKind::WorkerStarted { worker, pid },
-        saved::EventKind::WorkerReady { worker, pid } => EventKind::WorkerReady { worker, pid },
-        saved::EventKind::WorkerRetired { worker, pid } => EventKind::WorkerRetired { worker, pid },
-        saved::EventKind::WorkerLost { worker, pid, cause, .. } => {
-            // A cause of a later version is not known here.
-            EventKind::WorkerLost { worker, pid, cause: serde_json::from_value(cause).unwrap_or_default() }
-        }
-        _ => return None,
-    };
-    Some(Event { at: event.at, kind })
+    EventKind::WorkerLost { worker, pid, reason, cause: serde_json::to_value(cause).unwrap_or_default() }
 }

@@ -8,8 +8,14 @@
 // (which outlives the worker), one for the sync mode. Graphs and workers change seldom and have a `journal`.
 
 pub(crate) mod explain;
-mod file;
+pub(crate) mod file;
+mod filter;
 pub(crate) mod journal;
+pub(crate) mod label;
+pub(crate) mod lines;
+pub(crate) mod programs;
+pub(crate) mod reading;
+pub(crate) mod recent_lines;
 pub(crate) mod recorder;
 pub(crate) mod sources;
 
@@ -18,185 +24,94 @@ pub use swath_insight::diagnosis;
 /// Saved logs: what is in them, how they are written, read and exported.
 pub use swath_insight::log as saved;
 
-use crate::error::DeathCause;
-use crate::ipc::clock::{Clock, Ruler};
+use crate::error::{DeathCause, Error, LogLine, Result};
+use crate::ipc::clock::{Clock, Ruler, ticks};
 use crate::ipc::ring::{Ended, RingRecord};
+use crate::status::Progress;
 use crate::task::function::{Record as Function, short_name};
 use crate::task::image::build_id;
-use journal::{GraphStep, JournalEntry, ProcessStep, WorkerStep};
+pub use filter::EventFilter;
+use journal::{ClientStep, JournalEntry, Step};
+pub use label::Label;
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use saved::{Head, Outcome, Run};
+use saved::Head;
+pub use saved::{Event, EventKind, Outcome, Run};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use swath_insight::GroupProgress;
 
 /// How many runs are kept for each worker or thread, if nothing else is said.
 pub(crate) const DEFAULT_CAPACITY: usize = 4096;
 /// The most that may be asked for.
 pub(crate) const MOST: usize = 1 << 20;
 
-/// One run of a task function: one attempt, of one task.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct TaskRun {
-    /// The task's key.
-    pub key: String,
-    /// The task's name.
-    pub name: String,
-    /// The number of the graph it belongs to; those that one client submits count from 0.
-    pub graph: u32,
-    /// The worker it ran on; in sync mode `caller`, in threads mode a thread.
-    pub worker: String,
-    /// Which of the worker's threads.
-    pub thread: u16,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum EventKind {
-    /// A graph was submitted.
-    GraphSubmitted {
-        /// Its number.
-        graph: u32,
-        /// How many tasks it has.
-        tasks: usize,
-    },
-    /// All results of a graph that somebody wants are there, or have failed.
-    GraphFinished {
-        /// Its number.
-        graph: u32,
-        /// Since it was submitted.
-        took: Duration,
-    },
-    /// A task began to run.
-    TaskStarted {
-        /// Which.
-        task: TaskRun,
-    },
-    /// A task ran and has a result.
-    TaskFinished {
-        /// Which.
-        task: TaskRun,
-        /// How long it ran.
-        took: Duration,
-    },
-    /// A run of a task failed.
-    TaskFailed {
-        /// Which.
-        task: TaskRun,
-        /// How long it ran.
-        took: Duration,
-    },
-    /// A run ended when its result was not wanted any more: the task was cancelled, or overdue.
-    TaskCancelled {
-        /// Which.
-        task: TaskRun,
-        /// How long it ran.
-        took: Duration,
-    },
-    /// A worker process was started.
-    WorkerStarted {
-        /// Its name.
-        worker: String,
-        /// Its process.
-        pid: u32,
-    },
-    /// A worker has answered for the first time.
-    WorkerReady {
-        /// Its name.
-        worker: String,
-        /// Its process.
-        pid: u32,
-    },
-    /// A worker died.
-    WorkerLost {
-        /// Its name.
-        worker: String,
-        /// Its process.
-        pid: u32,
-        /// Of what.
-        cause: DeathCause,
-    },
-    /// A worker ended in order.
-    WorkerRetired {
-        /// Its name.
-        worker: String,
-        /// Its process.
-        pid: u32,
-    },
-}
-
-/// Something that happened, and when.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Event {
-    /// Since the start of the log.
-    pub at: Duration,
-    /// What happened.
-    pub kind: EventKind,
-}
-
-impl fmt::Display for TaskRun {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {} of graph {} on {}, thread {}", self.key, self.graph, self.worker, self.thread)
+/// What was recorded of a worker's death, where an event is one: the cause that its [`DeathRecord`] has.
+///
+/// [`DeathRecord`]: crate::error::DeathRecord
+#[must_use]
+pub fn death_cause(event: &EventKind) -> Option<DeathCause> {
+    match event {
+        // A cause of a later version is not known here.
+        EventKind::WorkerLost { cause, .. } => Some(serde_json::from_value(cause.clone()).unwrap_or_default()),
+        _ => None,
     }
 }
 
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::GraphSubmitted { graph, tasks } => write!(f, "graph {graph} of {tasks} tasks was submitted"),
-            Self::GraphFinished { graph, took } => write!(f, "graph {graph} finished after {took:?}"),
-            Self::TaskStarted { task } => write!(f, "{task}, started"),
-            Self::TaskFinished { task, took } => write!(f, "{task}, finished after {took:?}"),
-            Self::TaskFailed { task, took } => write!(f, "{task}, failed after {took:?}"),
-            Self::TaskCancelled { task, took } => write!(f, "{task}, was cancelled after {took:?}"),
-            Self::WorkerStarted { worker, pid } => write!(f, "{worker} (pid {pid}) was started"),
-            Self::WorkerReady { worker, pid } => write!(f, "{worker} (pid {pid}) is ready"),
-            Self::WorkerLost { worker, pid, cause } => write!(f, "{worker} (pid {pid}) {cause}"),
-            Self::WorkerRetired { worker, pid } => write!(f, "{worker} (pid {pid}) retired"),
-        }
-    }
-}
+/// Most bytes of what a note is about, and of what it says, as JSON.
+const LONGEST_NOTE: (usize, usize) = (256, 64 << 10);
 
-/// Seconds since the start of the log, and what happened.
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>12.6} s: {}", self.at.as_secs_f64(), self.kind)
+/// The event of a note, if it is not too long.
+pub(crate) fn checked_note(key: Option<String>, topic: &str, value: &(impl Serialize + ?Sized)) -> Result<EventKind> {
+    let (most, most_value) = LONGEST_NOTE;
+    if topic.len() > most {
+        return Err(Error::invalid(
+            "note",
+            format!("its topic has {} bytes, and {most} at most are kept", topic.len()),
+        ));
     }
+    let json =
+        serde_json::to_vec(value).map_err(|e| Error::invalid("note", format!("it is not written as JSON: {e}")))?;
+    if json.len() > most_value {
+        return Err(Error::invalid(
+            "note",
+            format!("it takes {} bytes as JSON, and {most_value} at most are kept", json.len()),
+        ));
+    }
+    let value = serde_json::from_slice(&json).map_err(|e| Error::invalid("note", e.to_string()))?;
+    Ok(EventKind::Note { key, topic: topic.to_string(), value })
 }
 
 /// What has happened since a client was opened, as far as it is still known: the last runs of each worker or thread, and
-/// the last graphs and workers. In the order of time.
+/// the last events of graphs, workers, and tasks between their runs.
 ///
 /// ```
-/// use swath::events::EventKind;
+/// use swath::events::{EventKind, Outcome};
 /// use swath::{Client, delayed};
 /// let client = Client::threads(2);
 /// client.compute(&delayed(|x: i64| x + 1).call(1))?;
 /// let log = client.events()?;
-/// let finished = log.events().iter().filter(|e| matches!(e.kind, EventKind::TaskFinished { .. }));
-/// assert_eq!(finished.count(), 1);
+/// assert_eq!(log.runs().iter().filter(|run| run.outcome == Outcome::Finished).count(), 1);
+/// assert!(matches!(log.events()[0].kind, EventKind::GraphSubmitted { tasks: 1, .. }));
 /// # Ok::<(), swath::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct EventLog {
     head: Head,
     runs: Arc<[Run]>,
-    /// What happened beside runs.
-    others: Arc<[saved::Event]>,
-    /// Both, in the order of time.
-    events: Vec<Event>,
+    events: Arc<[Event]>,
     /// What is missing, in words.
     problems: Vec<String>,
+    /// The tasks by name and state, where they were counted.
+    groups: Vec<GroupProgress>,
 }
 
 /// Equal logs say the same of the same time.
 impl PartialEq for EventLog {
     fn eq(&self, other: &Self) -> bool {
-        (self.started(), &self.events) == (other.started(), &other.events)
+        (self.started(), &self.runs, &self.events) == (other.started(), &other.runs, &other.events)
     }
 }
 
@@ -207,13 +122,13 @@ impl EventLog {
         self.head.started
     }
 
-    /// The events, in the order of time.
+    /// The events that are no runs, in the order of time.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// The runs of tasks, each with its start and its end.
+    /// The runs of tasks, in the order in which they began.
     #[must_use]
     pub fn runs(&self) -> &[Run] {
         &self.runs
@@ -226,14 +141,19 @@ impl EventLog {
         &self.problems
     }
 
+    /// The same with what tasks have printed and logged, and with the tasks as they were counted.
+    pub(crate) fn with(self, lines: Vec<LogLine>, progress: Progress) -> Self {
+        let started = self.started();
+        let lines = lines.into_iter().map(|line| lines::line_event(line, started));
+        Self { events: self.events.iter().cloned().chain(lines).collect(), groups: progress.groups, ..self }
+    }
+
     /// Of runs and of all else.
-    fn of(head: Head, runs: Vec<Run>, others: Vec<saved::Event>, problems: Vec<String>) -> Self {
-        let mut events = Vec::new();
-        events.extend(others.iter().filter_map(file::event));
-        runs.iter().for_each(|run| push_events(run, &mut events));
-        // Stable: what has the same time stamp stays in the order in which it was pushed.
+    fn of(head: Head, mut runs: Vec<Run>, mut events: Vec<Event>, problems: Vec<String>) -> Self {
+        // Stable: what has the same time stamp stays in the order in which it was recorded.
+        runs.sort_by_key(|run| run.start);
         events.sort_by_key(|event| event.at);
-        Self { head, runs: runs.into(), others: others.into(), events, problems }
+        Self { head, runs: runs.into(), events: events.into(), problems, groups: Vec::new() }
     }
 }
 
@@ -248,83 +168,125 @@ pub(crate) struct WorkerRuns {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct EventRecords {
     pub(crate) runs: Vec<WorkerRuns>,
-    pub(crate) workers: Vec<JournalEntry<WorkerStep>>,
+    pub(crate) steps: Vec<JournalEntry<Step>>,
+}
+
+/// Which results tasks take, until a recording has it.
+#[derive(Default)]
+struct RecordedInputs {
+    on: AtomicBool,
+    waiting: Mutex<Vec<saved::Input>>,
 }
 
 /// The log of one client: when it was opened, and what happened to its graphs.
 pub(crate) struct ClientLog {
     clock: Clock,
     started: SystemTime,
-    pub(crate) graphs: journal::Journal<GraphStep>,
+    inputs: RecordedInputs,
+    pub(crate) steps: journal::Journal<ClientStep>,
 }
 
 impl ClientLog {
     pub(crate) fn new() -> Self {
-        Self { clock: Clock::start(), started: SystemTime::now(), graphs: journal::Journal::new(DEFAULT_CAPACITY) }
+        Self::started_at((Clock::start(), SystemTime::now()))
+    }
+
+    /// One whose times count from then.
+    pub(crate) fn started_at((clock, started): (Clock, SystemTime)) -> Self {
+        Self { clock, started, inputs: RecordedInputs::default(), steps: journal::Journal::new(DEFAULT_CAPACITY) }
+    }
+
+    /// Whether it is recorded which results tasks take.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.inputs.on.load(Ordering::Relaxed)
+    }
+
+    /// Which results the tasks of a graph take; of so many more that is not known.
+    pub(crate) fn add_inputs(&self, graph: u32, mut inputs: Vec<saved::Input>, more: u64) {
+        inputs.iter_mut().for_each(|input| input.graph = graph);
+        self.inputs.waiting.lock().append(&mut inputs);
+        if more > 0 {
+            let reason = format!("graph {graph} has {more} inputs more than are recorded");
+            let since = self.clock.ruler().since_start(ticks());
+            self.steps.note(ClientStep::Event(EventKind::Gap { since, runs: 0, events: 0, reason }));
+        }
     }
 
     /// Puts together what is known.
     pub(crate) fn log(&self, from: EventRecords) -> EventLog {
         let ruler = self.clock.ruler();
-        let mut others = Vec::new();
-        others.extend(self.graphs.entries().into_iter().map(|step| graph_event(step, &ruler)));
-        others.extend(from.workers.into_iter().map(|step| worker_event(step, &ruler)));
+        let mut events = Vec::new();
+        events.extend(self.steps.entries().into_iter().map(|step| client_event(step, &ruler)));
+        events.extend(from.steps.into_iter().map(|step| event(step, &ruler)));
         let mut names = Names::default();
         let mut runs = Vec::with_capacity(from.runs.iter().map(|worker| worker.records.len()).sum());
         for WorkerRuns { worker, records } in from.runs {
             let worker = Arc::from(worker);
             runs.extend(records.into_iter().map(|record| run_of(record, &worker, &mut names, &ruler)));
         }
-        EventLog::of(self.head(), runs, others, Vec::new())
+        EventLog::of(self.head(), runs, events, Vec::new())
+    }
+
+    /// The time since it began.
+    #[cfg_attr(not(feature = "progress"), allow(dead_code, reason = "only bars ask"))]
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.ruler().since_start(ticks())
     }
 
     /// What a saved log begins with.
     fn head(&self) -> Head {
-        let mut head = Head::new(env!("CARGO_PKG_VERSION"), self.started);
-        head.build = build_id().to_string();
-        head.monotonic = self.clock.started();
-        head
+        head_of(self.started, &self.clock)
     }
 }
 
-fn graph_event(step: JournalEntry<GraphStep>, ruler: &Ruler) -> saved::Event {
-    let kind = match step.what {
-        GraphStep::Submitted { graph, tasks } => {
-            saved::EventKind::GraphSubmitted { graph, tasks: tasks.into(), label: None, parent: None }
-        }
-        GraphStep::Finished { graph, began } => {
-            saved::EventKind::GraphFinished { graph, took: ruler.between(began, step.at) }
-        }
-    };
-    saved::Event::new(ruler.since_start(step.at), kind)
+/// What a log begins with that this program writes.
+pub(crate) fn head_of(started: SystemTime, clock: &Clock) -> Head {
+    let mut head = Head::new(env!("CARGO_PKG_VERSION"), started);
+    head.build = build_id().to_string();
+    head.monotonic = clock.started();
+    head
 }
 
-fn worker_event(step: JournalEntry<WorkerStep>, ruler: &Ruler) -> saved::Event {
-    let WorkerStep { worker, pid, what } = step.what;
-    let kind = match what {
-        ProcessStep::Started => saved::EventKind::WorkerStarted { worker, pid },
-        ProcessStep::Ready => saved::EventKind::WorkerReady { worker, pid },
-        ProcessStep::Lost(cause) => file::lost(worker, pid, &cause),
-        ProcessStep::Retired => saved::EventKind::WorkerRetired { worker, pid },
+fn client_event(step: JournalEntry<ClientStep>, ruler: &Ruler) -> Event {
+    let kind = match step.what {
+        ClientStep::Submitted { graph, tasks, label, parent } => EventKind::GraphSubmitted {
+            graph,
+            tasks: tasks.into(),
+            label: label.map(|label| label.to_string()),
+            parent,
+        },
+        ClientStep::Finished { graph, began } => {
+            EventKind::GraphFinished { graph, took: ruler.between(began, step.at) }
+        }
+        ClientStep::Event(kind) => kind,
     };
-    saved::Event::new(ruler.since_start(step.at), kind)
+    Event::new(ruler.since_start(step.at), kind)
+}
+
+pub(crate) fn event(step: JournalEntry<Step>, ruler: &Ruler) -> Event {
+    Event::new(ruler.since_start(step.at), step.what.kind)
 }
 
 /// The names of functions, each of them once.
 #[derive(Default)]
-struct Names {
+pub(crate) struct Names {
     functions: FxHashMap<u64, Arc<str>>,
     /// Of the last task that has a name of its own.
     last: Option<Arc<str>>,
 }
 
 impl Names {
+    /// A task's own name.
+    pub(crate) fn once<S: AsRef<str> + Into<Arc<str>>>(&mut self, own: S) -> Arc<str> {
+        match &self.last {
+            Some(last) if **last == *own.as_ref() => last.clone(),
+            _ => self.last.insert(own.into()).clone(),
+        }
+    }
+
     fn of(&mut self, own: Option<String>, function: u64) -> Arc<str> {
         if let Some(own) = own {
-            return match &self.last {
-                Some(last) if **last == *own => last.clone(),
-                _ => self.last.insert(own.into()).clone(),
-            };
+            return self.once(own);
         }
         let name = || match Function::at(function) {
             Some(function) => short_name(function.path()).into(),
@@ -336,10 +298,27 @@ impl Names {
 }
 
 fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Ruler) -> Run {
-    let RingRecord { run: recorded, start, end } = record;
-    let name = names.of(recorded.name, recorded.log_id);
+    let name = names.of(record.run.name.clone(), record.run.log_id);
+    run_named(record, name, worker, ruler)
+}
+
+/// The run of a task of that name.
+pub(crate) fn run_named(record: RingRecord, name: Arc<str>, worker: &Arc<str>, ruler: &Ruler) -> Run {
+    let RingRecord { run: recorded, start, end, details } = record;
     let mut run = Run::new(name, recorded.key, worker.clone(), ruler.since_start(start));
     (run.graph, run.task, run.thread) = (recorded.task.job.number, recorded.task.index, recorded.thread);
+    // The first has the number 1.
+    run.attempt = recorded.attempt.saturating_sub(1);
+    if let Some(details) = details {
+        let measured = |what: u64| Some(what).filter(|what| *what > 0);
+        run.assigned = measured(details.assigned).map(|at| ruler.since_start(at));
+        run.cpu = measured(details.cpu).map(Duration::from_nanos);
+        run.bytes_in = measured(details.bytes_in);
+        run.bytes_out = measured(details.bytes_out);
+        run.peak = measured(details.peak);
+        let [reading, writing, suspended] = details.times.map(|time| measured(time).map(|time| ruler.between(0, time)));
+        (run.reading, run.writing, run.suspended) = (reading, writing, suspended);
+    }
     if let Some((end, ended)) = end {
         let outcome = match ended {
             Ended::Finished => Outcome::Finished,
@@ -349,25 +328,4 @@ fn run_of(record: RingRecord, worker: &Arc<str>, names: &mut Names, ruler: &Rule
         run.ended(ruler.since_start(end), outcome);
     }
     run
-}
-
-/// The events of a run: its start, and its end if it has one.
-fn push_events(run: &Run, events: &mut Vec<Event>) {
-    let task = TaskRun {
-        key: run.key(),
-        name: run.name.to_string(),
-        graph: run.graph,
-        worker: run.worker.to_string(),
-        thread: run.thread,
-    };
-    events.push(Event { at: run.start, kind: EventKind::TaskStarted { task: task.clone() } });
-    let (Some(end), Some(took)) = (run.end, run.took()) else { return };
-    let kind = match run.outcome {
-        Outcome::Failed => EventKind::TaskFailed { task, took },
-        Outcome::Cancelled => EventKind::TaskCancelled { task, took },
-        // Its worker's death is an event.
-        Outcome::Lost => return,
-        _ => EventKind::TaskFinished { task, took },
-    };
-    events.push(Event { at: end, kind });
 }

@@ -1,37 +1,86 @@
 //! Records a client: a thread takes what has happened and writes it to a saved log, each second.
 
-use super::saved::{Event, LogError, Outcome, Writer, WriterState};
-use super::sources::{RunSources, Taken};
-use super::{ClientLog, Names, run_of};
+use super::ClientLog;
+use super::lines::line_event;
+use super::reading::Reading;
+use super::saved::{Head, LogError, MemorySample, Writer, WriterState};
+use super::sources::RunSources;
 use crate::error::{Error, Result};
 use crate::ipc::clock::ticks;
 use parking_lot::{Condvar, Mutex};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use swath_insight::GroupProgress;
 
 /// How often rings are looked at: while they fill, and while nothing happens. In the longer time the fastest threads do not
 /// fill a ring.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// How often what was taken is written.
 const FLUSH: Duration = Duration::from_secs(1);
+/// So many groups are written as often as that; more of them, as much less often.
+const GROUPS: usize = 200;
+
+/// Tells how many tasks of each group are in which state; nothing where nobody knows any more.
+pub(crate) type Counter = Box<dyn Fn() -> Vec<GroupProgress> + Send>;
 
 /// A recording that is under way.
 pub(crate) struct Recorder {
-    end: Arc<(Mutex<bool>, Condvar)>,
+    end: Arc<(Mutex<Wishes>, Condvar)>,
     thread: std::thread::JoinHandle<()>,
+}
+
+/// What the thread is asked for.
+#[derive(Default)]
+struct Wishes {
+    is_over: bool,
+    /// How often it was asked to flush, and of how many of these it has done so.
+    flushes: u64,
+    flushed: u64,
+}
+
+/// A flush that was asked for.
+pub(crate) struct Flushing {
+    end: Arc<(Mutex<Wishes>, Condvar)>,
+    number: u64,
+}
+
+impl Flushing {
+    pub(crate) fn is_done(&self) -> bool {
+        self.end.0.lock().flushed >= self.number
+    }
+}
+
+/// What is recorded.
+pub(crate) trait Recorded: Send {
+    /// Writes what has happened since that time; whether that is anything, and the time now.
+    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration);
+
+    /// How many tasks of each group are in which state; nothing where nobody knows any more.
+    fn groups(&mut self) -> Vec<GroupProgress>;
+
+    /// What memory the workers use then.
+    fn memory(&mut self, at: Duration) -> Vec<MemorySample>;
 }
 
 struct Recording {
     writer: Writer,
     path: PathBuf,
-    sources: Arc<RunSources>,
-    log: Arc<ClientLog>,
-    graphs: u64,
-    names: Names,
+    of: Box<dyn Recorded>,
     state: WriterState,
     /// When something was taken last.
     taken: Duration,
+    /// What was counted last, and when that is to be done again.
+    counted: (Vec<GroupProgress>, Instant),
+}
+
+/// A client, by its own process.
+struct OfClient {
+    sources: Arc<RunSources>,
+    reading: Reading,
+    log: Arc<ClientLog>,
+    counter: Counter,
 }
 
 impl Recorder {
@@ -39,20 +88,30 @@ impl Recorder {
     pub(crate) fn start(
         path: &Path,
         limit: Option<u64>,
-        sources: Arc<RunSources>,
+        sources: &Arc<RunSources>,
         log: Arc<ClientLog>,
+        counter: Counter,
     ) -> Result<Self> {
-        let mut writer = Writer::create(path, &log.head()).map_err(|e| match e {
+        let head = log.head();
+        log.inputs.on.store(true, Ordering::Relaxed);
+        sources.lines.turn_on();
+        let (reading, sources) = (Reading::of_all(sources), Arc::clone(sources));
+        Self::start_with(path, limit, &head, Box::new(OfClient { sources, reading, log, counter }))
+    }
+
+    /// The same of something else.
+    pub(crate) fn start_with(path: &Path, limit: Option<u64>, head: &Head, of: Box<dyn Recorded>) -> Result<Self> {
+        let mut writer = Writer::create(path, head).map_err(|e| match e {
             LogError::Io { source, .. } => not_recorded(path, &source.to_string()),
             other => Error::invalid("record", other.to_string()),
         })?;
         if let Some(limit) = limit {
             writer = writer.limit(limit);
         }
-        let (names, state) = (Names::default(), writer.state().clone());
-        let (named, taken) = (path.to_path_buf(), Duration::ZERO);
-        let recording = Recording { writer, path: named, sources, log, graphs: 0, names, state, taken };
-        let end = Arc::new((Mutex::new(false), Condvar::new()));
+        let state = writer.state().clone();
+        let (named, taken, counted) = (path.to_path_buf(), Duration::ZERO, (Vec::new(), Instant::now()));
+        let recording = Recording { writer, path: named, of, state, taken, counted };
+        let end = Arc::<(Mutex<Wishes>, Condvar)>::default();
         let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
             .name("swath-recorder".to_string())
@@ -61,12 +120,20 @@ impl Recorder {
         Ok(Self { end, thread })
     }
 
+    /// Has what has happened, and the counts, written now.
+    pub(crate) fn flush(&self) -> Flushing {
+        let mut wishes = self.end.0.lock();
+        wishes.flushes += 1;
+        self.end.1.notify_all();
+        Flushing { end: Arc::clone(&self.end), number: wishes.flushes }
+    }
+
     /// Writes the rest and waits until that is done.
     pub(crate) fn finish(self) {
-        *self.end.0.lock() = true;
+        self.end.0.lock().is_over = true;
         self.end.1.notify_all();
         if self.thread.join().is_err() {
-            log::error!("the thread that records the client has panicked; the log ends before that");
+            log::error!("the thread that records has panicked; the log ends before that");
         }
     }
 }
@@ -76,26 +143,40 @@ fn not_recorded(path: &Path, reason: &str) -> Error {
 }
 
 impl Recording {
-    fn go_on(mut self, end: &(Mutex<bool>, Condvar)) {
+    fn go_on(mut self, end: &(Mutex<Wishes>, Condvar)) {
         let mut flushed = Instant::now();
         let mut pause = PAUSES[0];
+        // Something has happened since memory was looked at last.
+        let mut worked = false;
         loop {
-            let is_over = {
-                let mut is_over = end.0.lock();
-                if !*is_over {
-                    end.1.wait_for(&mut is_over, pause);
+            let (is_over, flushes, asked) = {
+                let mut wishes = end.0.lock();
+                if !wishes.is_over && wishes.flushed == wishes.flushes {
+                    end.1.wait_for(&mut wishes, pause);
                 }
-                *is_over
+                (wishes.is_over, wishes.flushes, wishes.flushes > wishes.flushed)
             };
-            let some = self.take(is_over);
+            let (some, now) = self.of.take(&mut self.writer, self.taken, is_over);
+            self.taken = now;
+            worked |= some;
             pause = if some { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
             if is_over {
+                self.count();
                 break;
             }
-            if flushed.elapsed() >= FLUSH {
+            if flushed.elapsed() >= FLUSH || asked {
                 flushed = Instant::now();
+                if self.counted.1 <= flushed || asked {
+                    self.count();
+                }
+                if worked {
+                    let samples = self.of.memory(self.taken);
+                    samples.iter().for_each(|sample| self.writer.memory(sample));
+                }
+                worked = false;
                 let told = self.writer.flush();
                 self.tell(told);
+                end.0.lock().flushed = flushes;
             }
         }
         let (path, was_stopped) = (self.path, matches!(self.state, WriterState::Stopped { .. }));
@@ -106,33 +187,15 @@ impl Recording {
         }
     }
 
-    /// Takes what has happened; whether that is anything.
-    fn take(&mut self, is_end: bool) -> bool {
-        let Self { writer, sources, log, graphs, names, taken: since, .. } = self;
-        let ruler = log.clock.ruler();
-        let now = ruler.since_start(ticks());
-        let (steps, missed) = log.graphs.since(graphs);
-        let mut some = false;
-        let mut event = |event: Event| {
-            some = true;
-            writer.event(event);
-        };
-        steps.into_iter().map(|step| super::graph_event(step, &ruler)).for_each(&mut event);
-        sources.take_steps().into_iter().map(|step| super::worker_event(step, &ruler)).for_each(&mut event);
-        let lost = sources.take(is_end, &mut |worker, record, taken| {
-            let mut run = run_of(record, worker, names, &ruler);
-            if let Taken::Lost = taken {
-                run.outcome = Outcome::Lost;
-            }
-            some = true;
-            writer.run(&run);
-        });
-        if lost + missed > 0 {
-            let reason = "more was recorded at once than there is room for";
-            writer.missed(*since, lost, missed, reason);
+    /// Writes the counts, where they have changed.
+    fn count(&mut self) {
+        let groups = self.of.groups();
+        if groups.is_empty() || groups == self.counted.0 {
+            return;
         }
-        *since = now;
-        some
+        self.writer.counts(self.taken, &groups);
+        let pause = FLUSH * u32::try_from(groups.len() / GROUPS).unwrap_or(u32::MAX);
+        self.counted = (groups, Instant::now() + pause);
     }
 
     /// Says once that recording has become less, or has stopped.
@@ -147,5 +210,45 @@ impl Recording {
             }
             self.state = state.clone();
         }
+    }
+}
+
+impl Recorded for OfClient {
+    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration) {
+        let Self { sources, reading, log, .. } = self;
+        let now = log.clock.ruler().since_start(ticks());
+        let (mut runs, mut events) = (0_u64, Vec::new());
+        // What a worker said last comes before its end.
+        let (lines, dropped) = sources.lines.take();
+        events.extend(lines.into_iter().map(|line| line_event(line, log.started)));
+        let (lost, missed) = reading.take(
+            log,
+            is_end,
+            &mut |run| {
+                runs += 1;
+                writer.run(&run);
+            },
+            &mut |event| events.push(event),
+        );
+        let inputs = std::mem::take(&mut *log.inputs.waiting.lock());
+        let some = runs > 0 || !events.is_empty() || !inputs.is_empty();
+        inputs.into_iter().for_each(|input| writer.input(input));
+        events.into_iter().for_each(|event| writer.event(event));
+        if dropped > 0 {
+            writer.missed(since, 0, dropped, "tasks printed more at once than there is room for");
+        }
+        if lost + missed > 0 {
+            let reason = "more was recorded at once than there is room for";
+            writer.missed(since, lost, missed, reason);
+        }
+        (some, now)
+    }
+
+    fn groups(&mut self) -> Vec<GroupProgress> {
+        (self.counter)()
+    }
+
+    fn memory(&mut self, at: Duration) -> Vec<MemorySample> {
+        self.reading.memory(at)
     }
 }

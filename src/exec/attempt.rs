@@ -3,12 +3,16 @@
 
 use super::coordination::LocalCoordination;
 use crate::error::{Cause, TaskError};
+use crate::events::EventKind;
+use crate::events::journal::Step;
+use crate::events::sources::RunSources;
 use crate::graph::label::TaskLabel;
 use crate::graph::node::{Arg, Kind};
 use crate::graph::{Dag, Graph};
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::clock::ticks;
-use crate::ipc::ring::{Ended, Ring, Token};
+use crate::ipc::cpu_time;
+use crate::ipc::ring::{Ended, Ring, RunDetails, Token};
 use crate::profile::{self, RunningTask};
 use crate::submission::handle::{ResultHandle, ResultState, cancelled};
 use crate::task::Value;
@@ -18,6 +22,7 @@ use crate::task::encode::across;
 use crate::task::function::{Argument, CallError, Passing, Record};
 use crate::task::parts::Parts;
 use crate::task::run;
+use crate::task::run_times;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +41,8 @@ pub(super) struct GraphTask<'a> {
     pub(super) worker: &'a Arc<str>,
     /// Whether values are encoded and decoded again, as between processes.
     pub(super) encodes: bool,
+    /// Where it is noted that a task is to run again.
+    pub(super) sources: &'a RunSources,
     /// Where a run has what ends with it.
     pub(super) coordination: &'a LocalCoordination,
 }
@@ -106,35 +113,42 @@ fn limited(
     now: &mut u64,
 ) -> Result<Value, Failed> {
     for number in inputs.given_up()..retries {
-        match attempt(task, inputs, timeout.map(|limit| (limit, number)), false, now) {
+        match attempt(task, inputs, Some((timeout, number)), false, now) {
             Ok(value) => {
                 task.graph.refs(task.id).iter().for_each(|&input| inputs.release(input));
                 return Ok(value);
             }
             Err(given_up @ Failed::GivenUp(_)) => return Err(given_up),
-            Err(_) => {}
+            Err(_) => {
+                let attempt = u16::try_from(number + 1).unwrap_or(u16::MAX);
+                task.sources
+                    .note(Step { session: None, kind: EventKind::Retried { key: task.label().key(), attempt } });
+            }
         }
     }
-    attempt(task, inputs, timeout.map(|limit| (limit, retries)), true, now)
+    attempt(task, inputs, Some((timeout, retries)), true, now)
 }
 
 /// Calls the function of a task once, and records that. The last attempt uses up the inputs; others copy them. `limit`: how
-/// long it may take, and how many attempts there were before.
+/// long it may take, if there is a limit, and how many attempts there were before.
 #[inline]
 fn attempt(
     task: &GraphTask<'_>,
     inputs: &mut impl Inputs,
-    limit: Option<(Duration, u32)>,
+    limit: Option<(Option<Duration>, u32)>,
     last: bool,
     now: &mut u64,
 ) -> Result<Value, Failed> {
     let refs = task.graph.refs(task.id);
+    let attempts_before = limit.map_or(0, |(_, number)| number);
+    let limit = limit.and_then(|(limit, number)| Some((limit?, number)));
     let began = limit.map(|(limit, number)| (limit, number, Instant::now()));
     let deadline = began.and_then(|(limit, number, began)| Some((began.checked_add(limit)?, number)));
     if let Some((by, number)) = deadline {
         inputs.begin(by, number);
     }
-    let token = task.begin(*now);
+    let began_at = *now;
+    let token = task.begin(began_at, attempts_before);
     let mark = 0_u8;
     let _running = task.show(&raw const mark as usize);
     let mut used = 0;
@@ -154,7 +168,8 @@ fn attempt(
         _ => late,
     };
     *now = ticks();
-    task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now);
+    let details = cpu_time::of_run(began_at, *now).map(|cpu| details(cpu, run_times::take().words(*now - began_at)));
+    task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now, details.as_ref());
     if last {
         // A fault while arguments were put together leaves some of them unused.
         refs[used..].iter().for_each(|&input| inputs.release(input));
@@ -188,10 +203,11 @@ impl GraphTask<'_> {
 
     /// Records that an attempt begins.
     #[inline]
-    fn begin(&self, now: u64) -> Token {
+    fn begin(&self, now: u64, number: u32) -> Token {
+        cpu_time::run_begins(now);
         let (ring, graph) = (self.ring, self.graph);
         let task = TaskId { job: JobId { session: SessionId::CLIENT, number: self.submission }, index: self.id };
-        let attempt = Attempt { task, number: 0 };
+        let attempt = Attempt { task, number: number.saturating_add(1).min(u16::MAX.into()) as u16 };
         let dag = match graph {
             Graph::Dag(dag) => dag,
             Graph::Map(map) => {
@@ -221,6 +237,11 @@ impl GraphTask<'_> {
             },
         }
     }
+}
+
+/// What is recorded of a long run beside its times. Values that stay in this process are not measured.
+fn details(cpu: Duration, times: [u64; 3]) -> RunDetails {
+    RunDetails { cpu: cpu.as_nanos() as u64, times, ..RunDetails::default() }
 }
 
 /// The result of an earlier submission, which is done.

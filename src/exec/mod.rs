@@ -4,6 +4,7 @@ mod attempt;
 mod budget;
 mod coordination;
 mod find;
+mod logs;
 mod queries;
 pub(crate) mod sync;
 pub(crate) mod threads;
@@ -29,8 +30,8 @@ pub(crate) struct Checks {
     pub(crate) strict: bool,
     /// What there is of resources.
     pub(crate) resources: Resources,
-    /// What takes the runs of tasks, if they are recorded in a file.
-    pub(crate) recording: Option<Arc<RunSources>>,
+    /// Where those who record or watch take runs and steps from.
+    pub(crate) sources: Arc<RunSources>,
 }
 
 /// Values that are given to a client of this process, as another process would have them if it `encodes`.

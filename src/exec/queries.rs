@@ -22,7 +22,6 @@ pub(crate) fn answer_in_process(mode: Mode, workers: Vec<(String, Vec<RunningTas
         }
         Question::Deaths => Reply::ready(Ok(Answer::Deaths(Vec::new()))),
         Question::Memory => Reply::ready(Ok(Answer::Memory(Box::new(in_process(mode, 0, None))))),
-        Question::Logs => Reply::ready(Ok(Answer::Logs(Vec::new()))),
         Question::WaitForWorkers { n: wanted, .. } if wanted <= n => Reply::ready(Ok(Answer::Done)),
         Question::WaitForWorkers { .. } => {
             Reply::ready(Err(Error::invalid("n", format!("a client in {mode} mode has {n} worker(s), its threads"))))
@@ -40,6 +39,7 @@ pub(crate) fn answer_in_process(mode: Mode, workers: Vec<(String, Vec<RunningTas
         | Question::Find { .. }
         | Question::Groups(_)
         | Question::Events
+        | Question::Logs
         | Question::Profile(_) => unsupported("this question"),
     }
 }

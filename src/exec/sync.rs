@@ -4,11 +4,14 @@ mod explain;
 
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::coordination::LocalCoordination;
+use super::logs::TaskLogs;
 use super::queries::answer_in_process;
 use super::{Checks, on_machine, scattered};
 use crate::coordinator;
 use crate::error::{Cause, Error, Result, TaskError};
-use crate::events::{EventRecords, WorkerRuns};
+use crate::events::journal;
+use crate::events::sources::{RingOwner, RunSources};
+use crate::events::{EventKind, EventRecords, WorkerRuns};
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::{Dag, Graph};
@@ -48,6 +51,10 @@ pub(crate) struct SyncExecutor {
     /// What errors call where tasks ran.
     here: Arc<str>,
     recorded: Arc<OwnRing>,
+    /// What tasks log.
+    logs: TaskLogs,
+    _owner: RingOwner,
+    sources: Arc<RunSources>,
     submissions: AtomicU32,
     groups: Arc<GroupTable>,
     /// The graphs whose tasks run, each in the thread that submitted it, or in a task of an earlier one.
@@ -103,6 +110,12 @@ impl TaskScope for SyncScope {
 
     fn cancelled(&self) -> bool {
         self.is_late()
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if let (Some(executor), Some(task)) = (self.backend.upgrade(), self.info()) {
+            executor.logs.add(&task, record);
+        }
     }
 
     fn set_progress(&self, per_mille: u32) {
@@ -175,12 +188,13 @@ impl SyncExecutor {
     /// The same, with these checks.
     pub(crate) fn checking(recorded: usize, checks: Checks) -> Arc<Self> {
         let recorded = Arc::new(OwnRing::new(recorded));
-        if let Some(sources) = checks.recording {
-            sources.add(HERE, Arc::clone(&recorded) as Arc<dyn RunSource>);
-        }
+        let owner = checks.sources.add(HERE, &(Arc::clone(&recorded) as Arc<dyn RunSource>));
         Arc::new(Self {
             here: Arc::from(HERE),
             recorded,
+            logs: TaskLogs::new(Arc::clone(&checks.sources)),
+            _owner: owner,
+            sources: checks.sources,
             submissions: AtomicU32::new(0),
             groups: GroupTable::new(1),
             running: Mutex::default(),
@@ -315,7 +329,17 @@ impl SyncExecutor {
         }
         let (ring, worker, encodes) = (self.recorded.ring(), &self.here, self.encodes);
         let coordination = &self.coordination;
-        let task = GraphTask { graph, id, submission: number, ring, thread: 0, worker, encodes, coordination };
+        let task = GraphTask {
+            graph,
+            id,
+            submission: number,
+            ring,
+            thread: 0,
+            worker,
+            encodes,
+            sources: &self.sources,
+            coordination,
+        };
         let began = *now;
         let result = execute(&task, results, now);
         // One that was refused took no time.
@@ -447,6 +471,14 @@ impl Backend for SyncExecutor {
         Ok(())
     }
 
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        Some(Arc::clone(&self.sources))
+    }
+
+    fn note(&self, _task: Option<TaskId>, kind: EventKind) {
+        self.sources.note(journal::Step { session: None, kind });
+    }
+
     fn progress(&self) -> Progress {
         self.groups.progress(self.is_closed())
     }
@@ -466,7 +498,10 @@ impl Backend for SyncExecutor {
         }
         if let Question::Events = question {
             let runs = vec![WorkerRuns { worker: HERE.to_string(), records: self.recorded.ring().read() }];
-            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, steps: self.sources.steps() }))));
+        }
+        if let Question::Logs = question {
+            return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
         }
         if let Question::Explain(job, index) = question {
             return Reply::ready(Ok(Answer::Explained(Box::new(self.explain_task(TaskId { job, index })))));

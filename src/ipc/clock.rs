@@ -6,7 +6,7 @@
 
 use nix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const UNKNOWN: u8 = 0;
 const COUNTER: u8 = 1;
@@ -54,6 +54,12 @@ fn counter() -> u64 {
 #[cfg(not(target_arch = "x86_64"))]
 fn counter() -> u64 {
     monotonic_ns()
+}
+
+/// The time of day, in nanoseconds since 1970.
+pub(crate) fn wall_clock() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The kernel's clock that is never set back, in nanoseconds.

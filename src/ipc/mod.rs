@@ -10,6 +10,7 @@ pub(crate) mod batch;
 pub(crate) mod buffer;
 pub(crate) mod captured;
 pub(crate) mod clock;
+pub(crate) mod cpu_time;
 pub(crate) mod disk;
 pub(crate) mod event_loop;
 pub(crate) mod file_limit;

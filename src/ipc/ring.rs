@@ -20,8 +20,8 @@ const NAME: usize = (WORDS - 1) * 8;
 const MOST_NAME: usize = 4;
 
 const SEQUENCE: usize = 0;
-/// In the sequence of an entry that holds a part of a name.
-const IS_NAME: u64 = 1 << 63;
+/// In the sequence of an entry that belongs to a run and is not its first: a part of its name, or its details.
+const IS_PART: u64 = 1 << 63;
 /// In the sequence of an entry that is being written.
 const BUSY: u64 = 1 << 62;
 /// The number of a run that is not recorded.
@@ -33,8 +33,12 @@ const KEY: usize = 4;
 const JOB: usize = 5;
 /// The task's index, the executor thread, and how many entries its name takes.
 const DETAIL: usize = 6;
-/// The length of its name in bytes, and the number of the attempt.
+/// The length of its name in bytes, the number of the attempt, and how far behind it the entry with its details is.
 const LENGTH: usize = 7;
+/// Where that distance begins; 0: it has none.
+const DISTANCE: u32 = 32;
+/// A ring with fewer entries has no details: they would overwrite their runs.
+const FEWEST: usize = 8;
 
 /// In the low bits of `END`; the rest is the time stamp, or while it runs the entry's number.
 const RUNNING: u64 = 0;
@@ -62,8 +66,25 @@ pub(crate) struct RecordedRun {
     /// The hash in the task's key.
     pub(crate) key: u64,
     pub(crate) thread: u16,
+    pub(crate) attempt: u16,
     /// The task's name, if it is not its function's.
     pub(crate) name: Option<String>,
+}
+
+/// What is measured of a run beside its times, where it was long or had much to do with. 0: that was not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunDetails {
+    /// When it had come to its worker, by [`ticks`](super::clock::ticks).
+    pub(crate) assigned: u64,
+    /// Nanoseconds on a processor.
+    pub(crate) cpu: u64,
+    /// Bytes of its inputs and of its result.
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    /// The most bytes that its process was seen to use meanwhile.
+    pub(crate) peak: u64,
+    /// How long it read inputs, wrote its result, and waited for tasks of its own, in ticks.
+    pub(crate) times: [u64; 3],
 }
 
 /// A run with its times, read back.
@@ -73,6 +94,7 @@ pub(crate) struct RingRecord {
     pub(crate) start: u64,
     /// `None`: it was running.
     pub(crate) end: Option<(u64, Ended)>,
+    pub(crate) details: Option<RunDetails>,
 }
 
 /// Names a run that has begun.
@@ -100,6 +122,22 @@ pub(crate) struct RingDrain {
 /// What has a ring that can be read from any thread.
 pub(crate) trait RunSource: Send + Sync {
     fn ring(&self) -> Ring<'_>;
+
+    /// What memory its process uses, where that is a worker's.
+    fn memory(&self) -> Option<MemoryGauges> {
+        None
+    }
+}
+
+/// What a worker says of its memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryGauges {
+    pub(crate) used: u64,
+    /// 0: there is none.
+    pub(crate) limit: u64,
+    pub(crate) managed: u64,
+    pub(crate) segments: u64,
+    pub(crate) spilled: u64,
 }
 
 /// A ring somewhere in memory.
@@ -128,7 +166,7 @@ impl<'a> Ring<'a> {
     fn write(&self, number: u64, kind: u64, words: [u64; WORDS - 1]) -> bool {
         let entry = &self.entry(number).0;
         let before = entry[SEQUENCE].load(Ordering::Relaxed);
-        let free = before & BUSY == 0 && before & !IS_NAME <= number;
+        let free = before & BUSY == 0 && before & !IS_PART <= number;
         // Acquired, so that the words of whoever was here before are not written after ours.
         let take = |to| entry[SEQUENCE].compare_exchange(before, to, Ordering::Acquire, Ordering::Relaxed);
         if !free || take(BUSY | number).is_err() {
@@ -172,16 +210,19 @@ impl<'a> Ring<'a> {
                 whole[..bytes.len()].copy_from_slice(bytes);
                 *word = u64::from_le_bytes(whole);
             }
-            self.write(number + 1 + i as u64, IS_NAME, words);
+            self.write(number + 1 + i as u64, IS_PART, words);
         }
         Token(if written { number } else { NOWHERE })
     }
 
     /// Records that a run has ended, if it has not been overwritten meanwhile.
     #[inline]
-    pub(crate) fn end(&self, token: Token, ended: Ended, now: u64) {
+    pub(crate) fn end(&self, token: Token, ended: Ended, now: u64, details: Option<&RunDetails>) {
         if token.0 == NOWHERE {
             return;
+        }
+        if let Some(details) = details {
+            self.add_details(token, details);
         }
         let how = match ended {
             Ended::Finished => ENDED,
@@ -191,6 +232,55 @@ impl<'a> Ring<'a> {
         let end = &self.entry(token.0).0[END];
         // The running mark carries the entry's number: of another run in the same entry it differs.
         let _ = end.compare_exchange(token.0 << 2 | RUNNING, now << 2 | how, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Writes the details of a run into an entry of their own, and where that is into the run's. Before its end is
+    /// recorded: whoever sees that sees these.
+    #[cold]
+    fn add_details(&self, token: Token, details: &RunDetails) {
+        if self.entries.len() < FEWEST {
+            return;
+        }
+        let RunDetails { assigned, cpu, bytes_in, bytes_out, peak, times } = *details;
+        // Few runs do anything but compute: the others have one entry less.
+        let has_times = times != [0; 3];
+        let number = self.cursor.fetch_add(1 + u64::from(has_times), Ordering::Relaxed);
+        let words = [token.0, assigned, cpu, bytes_in, bytes_out, peak, has_times.into()];
+        let mut written = self.write(number, IS_PART, words);
+        if has_times {
+            let [reading, writing, suspended] = times;
+            written &= self.write(number + 1, IS_PART, [token.0, reading, writing, suspended, 0, 0, 0]);
+        }
+        let distance = number - token.0;
+        if !written || distance >= self.entries.len() as u64 {
+            return;
+        }
+        let length = &self.entry(token.0).0[LENGTH];
+        let before = length.load(Ordering::Relaxed);
+        // Of another run that has come to the entry meanwhile, the details say that they are not its own.
+        if before >> DISTANCE == 0 {
+            let after = before | distance << DISTANCE;
+            let _ = length.compare_exchange(before, after, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// The details of a run, if it has some and they are still there.
+    fn details(&self, number: u64, words: &[u64; WORDS]) -> Option<RunDetails> {
+        let distance = words[LENGTH] >> DISTANCE;
+        if distance == 0 {
+            return None;
+        }
+        let at = number + distance;
+        let [_, owner, assigned, cpu, bytes_in, bytes_out, peak, has_times] = self.words(at, IS_PART)?;
+        let (more, times) = match has_times {
+            0 => (owner, [0; 3]),
+            _ => {
+                let [_, owner, reading, writing, suspended, ..] = self.words(at + 1, IS_PART)?;
+                (owner, [reading, writing, suspended])
+            }
+        };
+        let is_its = owner == number && more == number;
+        is_its.then_some(RunDetails { assigned, cpu, bytes_in, bytes_out, peak, times })
     }
 
     fn words(&self, number: u64, kind: u64) -> Option<[u64; WORDS]> {
@@ -264,10 +354,20 @@ impl<'a> Ring<'a> {
                     None => lost += 1,
                 },
                 None if self.is_unwritten(number) => drain.open.push(number),
-                None => lost += u64::from(!self.is_name(number)),
+                None => lost += u64::from(!self.is_part(number)),
             }
         }
         lost
+    }
+
+    /// Takes nothing of what has begun so far.
+    pub(crate) fn skip(&self, drain: &mut RingDrain) {
+        drain.next = self.numbers_end();
+        drain.open.clear();
+    }
+
+    fn numbers_end(&self) -> u64 {
+        if self.is_off() { 0 } else { self.cursor.load(Ordering::Acquire) }
     }
 
     /// The runs that are taken when they end, as far as they are still recorded.
@@ -275,15 +375,15 @@ impl<'a> Ring<'a> {
         drain.open.iter().filter_map(|number| self.record(*number, &self.words(*number, 0)?)).collect()
     }
 
-    /// Whether the entry is a part of a name.
-    fn is_name(&self, number: u64) -> bool {
-        self.entry(number).0[SEQUENCE].load(Ordering::Relaxed) == (number + 1) | IS_NAME
+    /// Whether the entry is a part of a run, and not its first.
+    fn is_part(&self, number: u64) -> bool {
+        self.entry(number).0[SEQUENCE].load(Ordering::Relaxed) == (number + 1) | IS_PART
     }
 
     /// Whether the run, or part of a name, that an entry is for is still to be written to it.
     fn is_unwritten(&self, number: u64) -> bool {
         let sequence = self.entry(number).0[SEQUENCE].load(Ordering::Relaxed);
-        sequence & !IS_NAME & !BUSY <= number
+        sequence & !IS_PART & !BUSY <= number
     }
 
     /// The run of a task that began last, if it is still recorded. Fast for one that began a short time ago.
@@ -327,7 +427,7 @@ impl<'a> Ring<'a> {
         let (more, length) = (words[DETAIL] >> 48, (words[LENGTH] & 0xffff) as usize);
         let mut name = Vec::with_capacity(length);
         for i in 0..more {
-            let part = self.words(number + 1 + i, IS_NAME)?;
+            let part = self.words(number + 1 + i, IS_PART)?;
             name.extend(part[1..].iter().flat_map(|w| w.to_le_bytes()));
         }
         name.truncate(length);
@@ -342,9 +442,10 @@ impl<'a> Ring<'a> {
             log_id: words[LOG_ID],
             key: words[KEY],
             thread: (words[DETAIL] >> 32) as u16,
+            attempt: (words[LENGTH] >> 16) as u16,
             name: (length > 0).then(|| String::from_utf8_lossy(&name).into_owned()),
         };
-        Some(RingRecord { run, start: words[START], end })
+        Some(RingRecord { run, start: words[START], end, details: self.details(number, words) })
     }
 }
 
@@ -397,14 +498,17 @@ mod tests {
         let ring = own.ring();
         let first = ring.begin(attempt(1), 100, 7, 2, None, 10);
         let second = ring.begin(attempt(2), 200, 8, 3, Some("named"), 20);
-        ring.end(second, Ended::Failed, 30);
+        ring.end(second, Ended::Failed, 30, None);
         let records = ring.read();
         assert_eq!(records.len(), 2);
         assert_eq!(records[0].end, None);
-        assert_eq!(records[0].run, RecordedRun { task: task(1), log_id: 100, key: 7, thread: 2, name: None });
+        assert_eq!(
+            records[0].run,
+            RecordedRun { task: task(1), log_id: 100, key: 7, thread: 2, attempt: 1, name: None }
+        );
         assert_eq!(records[1].run.name.as_deref(), Some("named"));
         assert_eq!((records[1].start, records[1].end), (20, Some((30, Ended::Failed))));
-        ring.end(first, Ended::Finished, 40);
+        ring.end(first, Ended::Finished, 40, None);
         assert_eq!(ring.read()[0].end, Some((40, Ended::Finished)));
         ring.begin(attempt(2), 300, 9, 3, Some("named again"), 50);
         assert_eq!(ring.latest(task(2)), ring.read().pop());
@@ -423,18 +527,18 @@ mod tests {
         };
         let first = ring.begin(attempt(1), 1, 1, 0, None, 1);
         let second = ring.begin(attempt(2), 1, 1, 0, Some("named"), 2);
-        ring.end(second, Ended::Finished, 3);
+        ring.end(second, Ended::Finished, 3, None);
         assert_eq!(drained(&mut drain), (vec![2], 0));
         assert_eq!(ring.open(&drain).iter().map(|r| r.run.task.index).collect::<Vec<_>>(), [1]);
-        ring.end(first, Ended::Failed, 4);
+        ring.end(first, Ended::Failed, 4, None);
         assert_eq!(drained(&mut drain), (vec![1], 0));
         assert_eq!(drained(&mut drain), (vec![], 0));
         let slow = ring.begin(attempt(3), 1, 1, 0, None, 5);
         assert_eq!(drained(&mut drain), (vec![], 0));
         for i in 10..20 {
-            ring.end(ring.begin(attempt(i), 1, 1, 0, None, 6), Ended::Finished, 7);
+            ring.end(ring.begin(attempt(i), 1, 1, 0, None, 6), Ended::Finished, 7, None);
         }
-        ring.end(slow, Ended::Finished, 8);
+        ring.end(slow, Ended::Finished, 8, None);
         // Two that were never seen, and the one that had not ended.
         assert_eq!(drained(&mut drain), ((12..20).collect(), 3));
         assert_eq!(drained(&mut drain), (vec![], 0));
@@ -451,7 +555,7 @@ mod tests {
                     for i in 0..RUNS {
                         let task = attempt(writer * RUNS + i);
                         let name = (i % 5 == 0).then_some("a name");
-                        own.ring().end(own.ring().begin(task, 1, 1, 0, name, 1), Ended::Finished, 2);
+                        own.ring().end(own.ring().begin(task, 1, 1, 0, name, 1), Ended::Finished, 2, None);
                     }
                 })
             })
@@ -492,9 +596,9 @@ mod tests {
         let old = ring.begin(attempt(0), 1, 1, 0, None, 1);
         for i in 1..=4 {
             let token = ring.begin(attempt(i), 1, 1, 0, None, u64::from(i));
-            ring.end(token, Ended::Finished, 100 + u64::from(i));
+            ring.end(token, Ended::Finished, 100 + u64::from(i), None);
         }
-        ring.end(old, Ended::Failed, 999);
+        ring.end(old, Ended::Failed, 999, None);
         let records = ring.read();
         assert_eq!(records.iter().map(|r| r.run.task.index).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert!(records.iter().all(|r| matches!(r.end, Some((_, Ended::Finished)))));
@@ -506,7 +610,7 @@ mod tests {
         let attempts = [7, u16::MAX, 0].map(|number| Attempt { number, ..attempt(1) });
         for attempt in attempts {
             let token = own.ring().begin(attempt, 1, 1, 0, (attempt.number == 7).then_some("named"), 1);
-            own.ring().end(token, Ended::Finished, 2);
+            own.ring().end(token, Ended::Finished, 2, None);
         }
         assert_eq!(own.ring().attempts(), attempts);
         assert_eq!(own.ring().read()[0].run.name.as_deref(), Some("named"));
@@ -522,14 +626,14 @@ mod tests {
             own.ring().running_in(window, &mut reader, 2).iter().map(|record| record.run.task.index).collect()
         };
         let long = begin(1, 1);
-        own.ring().end(begin(2, 2), Ended::Finished, 3);
+        own.ring().end(begin(2, 2), Ended::Finished, 3, None);
         assert_eq!(seen(0..4), [1, 2]);
-        own.ring().end(begin(3, 4), Ended::Finished, 6);
+        own.ring().end(begin(3, 4), Ended::Finished, 6, None);
         assert_eq!(seen(4..6), [1, 3], "the third ended when the window did");
         assert_eq!(seen(6..8), [1, 3]);
         assert_eq!(seen(8..9), [1]);
-        own.ring().end(long, Ended::Finished, 9);
-        (4..7).for_each(|index| own.ring().end(begin(index, 9), Ended::Finished, 9));
+        own.ring().end(long, Ended::Finished, 9, None);
+        (4..7).for_each(|index| own.ring().end(begin(index, 9), Ended::Finished, 9, None));
         assert_eq!(seen(9..10), [5, 6], "the last two");
         assert_eq!(seen(10..11), [0; 0]);
         for index in 7..40 {
@@ -542,8 +646,56 @@ mod tests {
     fn nothing_is_kept_where_it_is_off() {
         let own = OwnRing::new(0);
         let token = own.ring().begin(attempt(0), 1, 1, 0, None, 1);
-        own.ring().end(token, Ended::Finished, 2);
+        own.ring().end(token, Ended::Finished, 2, None);
         assert!(own.ring().read().is_empty());
+    }
+
+    #[test]
+    fn details_belong_to_their_run_or_are_not_there() {
+        let details = |n| RunDetails {
+            assigned: n,
+            cpu: n + 1,
+            bytes_in: n + 2,
+            bytes_out: n + 3,
+            peak: n + 4,
+            times: [n, 0, n],
+        };
+        let own = OwnRing::new(16);
+        let ring = own.ring();
+        let begin = |i: u32, name| ring.begin(attempt(i), 1, u64::from(i), 0, name, 1);
+        let tokens: Vec<_> = (0..4).map(|i| begin(i, (i == 2).then_some("named"))).collect();
+        let mut drain = RingDrain::default();
+        let mut taken = Vec::new();
+        assert_eq!(ring.drain(&mut drain, &mut |record| taken.push(record)), 0);
+        // In another order than they began, and one without.
+        for i in [3, 0, 2] {
+            ring.end(tokens[i], Ended::Finished, 9, Some(&details(10 * i as u64)));
+        }
+        ring.end(tokens[1], Ended::Failed, 9, None);
+        let known: Vec<_> =
+            ring.read().into_iter().map(|r| (r.run.key, r.run.name, r.run.attempt, r.details)).collect();
+        let named = Some("named".to_string());
+        let expected = [
+            (0, None, 1, Some(details(0))),
+            (1, None, 1, None),
+            (2, named, 1, Some(details(20))),
+            (3, None, 1, Some(details(30))),
+        ];
+        assert_eq!(known, expected);
+        assert_eq!(ring.drain(&mut drain, &mut |record| taken.push(record)), 0);
+        assert_eq!(taken.iter().filter(|r| r.details.is_some()).count(), 3);
+        // What overwrites the details takes them from their run; what overwrites the run does not get them.
+        let old = begin(5, None);
+        (0..10).for_each(|i| ring.end(begin(10 + i, None), Ended::Finished, 2, None));
+        ring.end(old, Ended::Finished, 3, Some(&details(7)));
+        let read = ring.read();
+        assert!(read.iter().any(|r| r.run.key == 5 && r.details == Some(details(7))));
+        (0..12).for_each(|i| ring.end(begin(30 + i, None), Ended::Finished, 2, None));
+        assert!(ring.read().iter().all(|r| r.details.is_none()));
+        // A ring that is too small for it has the run.
+        let small = OwnRing::new(4);
+        small.ring().end(small.ring().begin(attempt(1), 1, 1, 0, None, 1), Ended::Finished, 2, Some(&details(1)));
+        assert_eq!(small.ring().read()[0].details, None);
     }
 
     #[test]
@@ -559,7 +711,7 @@ mod tests {
                         n += 2;
                         let name = n.is_multiple_of(5).then(|| format!("name-{n}"));
                         let token = own.ring().begin(attempt(n as u32), n, n, w as usize, name.as_deref(), n);
-                        own.ring().end(token, Ended::Finished, n);
+                        own.ring().end(token, Ended::Finished, n, None);
                     }
                 })
             })

@@ -9,6 +9,7 @@ pub(crate) mod question;
 pub(crate) use crate::bytes::Bytes;
 use crate::coordinator;
 use crate::error::{KeyError, LogLine};
+use crate::events::journal::Step;
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -34,6 +35,7 @@ use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The kind of all frames but these two: the message says what it is.
 pub(crate) const KIND: u8 = 1;
@@ -94,6 +96,8 @@ pub(crate) enum FromWorker {
     /// Tasks that were to run after others which gave no result here.
     Bounced(Vec<TaskId>),
     Exported(TaskId, Result<Payload, Box<Failure>>),
+    /// What was done with results in its store, for the log of events.
+    Moved(Vec<MovedResult>),
     Released(Vec<(SegmentId, u32)>),
     /// These memory files of the worker's have ended.
     FilesEnded(Vec<FileId>),
@@ -159,6 +163,16 @@ pub(crate) struct Welcome {
     pub(crate) resources: Vec<Resources>,
 }
 
+/// A result that a worker has moved between memory and disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MovedResult {
+    pub(crate) task: TaskId,
+    /// Back to memory.
+    pub(crate) loaded: bool,
+    pub(crate) bytes: u64,
+    pub(crate) took: Duration,
+}
+
 /// One task to run.
 #[derive(Debug)]
 pub(crate) struct Task<B = Bytes> {
@@ -178,6 +192,8 @@ pub(crate) struct Task<B = Bytes> {
     pub(crate) parts: Vec<WantedPart>,
     pub(crate) body: B,
     pub(crate) inputs: Vec<Input>,
+    /// When its worker had it, by [`ticks`](crate::ipc::clock::ticks) there; it is not sent.
+    pub(crate) arrived: u64,
 }
 
 impl<B> Queued for Task<B> {
@@ -227,6 +243,8 @@ pub(crate) enum Request {
     },
     /// About locks, queues and so on.
     Coordinate(coordinator::Request<Payload>),
+    /// A task of this session, or of another one, has something to say.
+    Note(Box<Step>),
 }
 
 /// Supervisor to client.
@@ -287,7 +305,11 @@ pub(crate) enum Control {
     Explain {
         key: String,
     },
-    /// What workers have printed since then, in milliseconds since 1970.
+    /// Have what has happened in a log: in the recording, or, where there is none, in a new file there.
+    SaveEvents {
+        path: PathBuf,
+    },
+    /// What workers have printed since then, in nanoseconds since 1970.
     Logs {
         since: u64,
     },
@@ -307,6 +329,8 @@ pub(crate) enum Attached {
     Explained(Box<Result<Explanation, KeyError>>),
     /// Each line with the build it is from.
     Logs(Vec<(String, LogLine)>),
+    /// What has happened is in that file.
+    Saved(PathBuf),
     Done,
     /// It has stopped, and so many tasks were still to be done.
     Drained {

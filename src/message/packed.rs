@@ -6,6 +6,7 @@
 use super::{Malformed, Task};
 use crate::fairness::{LAST, Rank};
 use crate::ids::{JobId, SessionId, TaskId};
+use crate::ipc::clock::ticks;
 use crate::ipc::payload::Payload;
 use crate::job::{Completion, Input, Outcome, WantedPart};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -173,7 +174,7 @@ impl Tasks {
     }
 
     pub(crate) fn push(&mut self, task: Task<&[u8]>) {
-        let Task { id, name, attempt, deliver, alone, suspect, rank, building, parts, body, inputs } = task;
+        let Task { id, name, attempt, deliver, alone, suspect, rank, building, parts, body, inputs, arrived: _ } = task;
         let beside = name.is_some() || !inputs.is_empty();
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         let care = flag(alone, ALONE) | flag(suspect, SUSPECT) | flag(!building.is_empty(), BUILDING);
@@ -203,6 +204,7 @@ impl Tasks {
     }
 
     pub(crate) fn unpack(self) -> Result<Vec<Task>, Malformed> {
+        let arrived = ticks();
         unpack(&self.packed, self.beside, |reader, beside| {
             let (flags, id) = reader.begin()?;
             let attempt = u16::from_le_bytes(reader.get()?);
@@ -212,7 +214,7 @@ impl Tasks {
             let body = reader.slice()?.into();
             let (name, inputs) = if flags & BESIDE == 0 { Default::default() } else { beside.next()? };
             let [deliver, alone, suspect] = [DELIVER, ALONE, SUSPECT].map(|flag| flags & flag != 0);
-            Some(Task { id, name, attempt, deliver, alone, suspect, rank, building, parts, body, inputs })
+            Some(Task { id, name, attempt, deliver, alone, suspect, rank, building, parts, body, inputs, arrived })
         })
     }
 }
@@ -287,6 +289,7 @@ mod tests {
             parts: Vec::new(),
             body: &b"body"[..],
             inputs: Vec::new(),
+            arrived: 0,
         };
         let all = || {
             [
@@ -314,7 +317,9 @@ mod tests {
         let mut tasks = Tasks::default();
         assert!(tasks.is_empty());
         all().into_iter().for_each(|task| tasks.push(task));
-        assert_eq!(format!("{:?}", sent(&tasks).unpack().expect("unpacks")), told);
+        let mut unpacked = sent(&tasks).unpack().expect("unpacks");
+        assert!(unpacked.iter_mut().all(|task| std::mem::take(&mut task.arrived) > 0));
+        assert_eq!(format!("{unpacked:?}"), told);
     }
 
     #[test]

@@ -9,6 +9,9 @@ pub(crate) mod map;
 
 use crate::coordinator;
 use crate::error::{Cause, Error, Result};
+use crate::events::EventKind;
+use crate::events::journal::Step;
+use crate::events::sources::RunSources;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
 use crate::graph::wire::{Wired, argument_error};
@@ -70,6 +73,11 @@ pub(crate) trait Uplink: Send + Sync {
     /// As [`Backend::pass`].
     fn pass(&self, time: Duration) {
         std::thread::park_timeout(time);
+    }
+
+    /// As [`Backend::sources`].
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        None
     }
 
     /// Ends the connection, and what it was for; waits for that.
@@ -572,6 +580,16 @@ impl Backend for Remote {
                 .send(Request::Retry { number: submission.number, outputs: Self::tasks(submission, &[index]) })?;
         }
         Ok(())
+    }
+
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        self.uplink.sources()
+    }
+
+    fn note(&self, task: Option<TaskId>, kind: EventKind) {
+        // Where the connection has gone, nobody is left to be told.
+        let step = Step { session: task.map(|task| task.job.session), kind };
+        let _ = self.uplink.send(Request::Note(Box::new(step)));
     }
 
     fn progress(&self) -> Progress {

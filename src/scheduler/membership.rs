@@ -235,7 +235,20 @@ impl Scheduler {
     }
 
     /// The answer to a fetch. A value that cannot be sent fails its task, and what depends on it, even where it is.
-    pub(crate) fn exported(&mut self, worker: WorkerId, id: TaskId, result: Result<Payload, Box<Failure>>) {
+    /// Some: it was waited for so long.
+    pub(crate) fn exported(
+        &mut self,
+        worker: WorkerId,
+        id: TaskId,
+        result: Result<Payload, Box<Failure>>,
+    ) -> Option<Duration> {
+        let index = self.workers.find(worker)?;
+        let since = self.workers[index].asked.iter().find(|(asked, ..)| *asked == id).map(|(_, since, _)| *since);
+        self.take_export(worker, id, result);
+        since.map(|since| self.now.saturating_sub(since))
+    }
+
+    fn take_export(&mut self, worker: WorkerId, id: TaskId, result: Result<Payload, Box<Failure>>) {
         let asked = self.workers.find(worker).and_then(|index| {
             let r = self.jobs.find_task(id)?;
             let job = &mut self.jobs[r.job];

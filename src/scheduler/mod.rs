@@ -175,6 +175,8 @@ pub(crate) struct Scheduler {
     /// A task of a task waits for resources that only tasks have which wait for tasks of their own: since when.
     held_up_since: Option<Duration>,
     deliveries: Vec<Delivery>,
+    /// Tasks that are to run again since they failed, with the numbers of their next attempts.
+    retried: Vec<(TaskId, u16)>,
     /// A task that may have ended a worker was the last one to be sent.
     suspect_was_last: bool,
     /// While tasks are placed: all others have been looked at.
@@ -217,6 +219,11 @@ impl Scheduler {
         self.balance();
         self.wind_down();
         self.flush(out);
+    }
+
+    /// Tasks that are to run again since they failed, with the numbers of their next attempts, each told once.
+    pub(crate) fn take_retried(&mut self) -> Vec<(TaskId, u16)> {
+        std::mem::take(&mut self.retried)
     }
 
     /// Whether nothing is known of any job.

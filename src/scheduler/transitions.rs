@@ -378,6 +378,8 @@ impl Scheduler {
             let tries = job.tries.or_default(r.index);
             *tries += 1;
             if *tries <= retries {
+                let attempt = (*tries).min(u16::MAX.into()) as u16;
+                self.retried.push((self.jobs[r.job].task_id(r.index), attempt));
                 return self.admit(r);
             }
         }

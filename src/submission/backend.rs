@@ -8,9 +8,12 @@ use super::published::PublishedValues;
 use super::reply::Reply;
 use crate::coordinator;
 use crate::error::{Error, Result};
+use crate::events::EventKind;
+use crate::events::sources::RunSources;
 use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
+use crate::ids::TaskId;
 use crate::ipc::fork::Origin;
 use crate::message::Question;
 use crate::resources::Resources;
@@ -147,6 +150,14 @@ pub(crate) trait Backend: Send + Sync {
     fn retry(self: Arc<Self>, submission: &Arc<Submission>, index: u32) -> Result<()>;
 
     fn progress(&self) -> Progress;
+
+    /// Where those who record or watch what happens read it; none where that is not in this process.
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        None
+    }
+
+    /// A task of that number, where it has one, has something to say.
+    fn note(&self, task: Option<TaskId>, kind: EventKind);
 
     /// Takes a request about locks, queues and so on. What is to be answered is answered to `open_calls`, where it has been
     /// noted before.

@@ -3,8 +3,10 @@
 use super::backend::Backend;
 use super::waiter::drive;
 use crate::events::ClientLog;
-use crate::events::journal::GraphStep;
+use crate::events::journal::ClientStep;
+use crate::events::label;
 use crate::task::call::tolerated;
+use crate::task::context::current_task;
 use crate::task::wait::waiting;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,7 +30,8 @@ pub(crate) struct Permit {
 impl Permit {
     /// The graph was submitted: notes that, and its end when it comes.
     pub(crate) fn submitted(mut self, log: &Arc<ClientLog>, graph: u32, tasks: usize, began: u64) -> Self {
-        log.graphs.note_at(began, GraphStep::Submitted { graph, tasks: tasks as u32 });
+        let (label, parent) = (label::current(), current_task().map(|task| task.key));
+        log.steps.note_at(began, ClientStep::Submitted { graph, tasks: tasks as u32, label, parent });
         self.note = Some((Arc::clone(log), graph, began));
         self
     }
@@ -37,7 +40,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some((log, graph, began)) = self.note.take() {
-            log.graphs.note(GraphStep::Finished { graph, began });
+            log.steps.note(ClientStep::Finished { graph, began });
         }
         // Wakes who waits for room: users' code, in a thread that others depend on.
         if let Some(permit) = self.permit.take() {

@@ -12,6 +12,7 @@ pub(crate) mod handle;
 pub(crate) mod kept;
 pub(crate) mod limit;
 mod lines;
+pub(crate) mod note;
 pub(crate) mod published;
 pub(crate) mod reply;
 pub(crate) mod task_map;

@@ -3,8 +3,9 @@
 //! The core decides; it starts no process, writes to no socket and reads no clock. [`LiveEffects`](super::live_effects)
 //! does these for it, and the simulation in `sim` plays them.
 
-use crate::error::Result;
-use crate::events::journal::WorkerStep;
+use crate::error::{OutputStream, Result};
+use crate::events::journal::Step;
+use crate::events::programs::News;
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
 use crate::ipc::page::ControlPage;
@@ -35,7 +36,7 @@ pub(crate) trait Effects {
 
     fn now(&self) -> Instant;
 
-    /// The time of day, for those who read what is remembered: milliseconds since 1970.
+    /// The time of day, for those who read what is remembered: nanoseconds since 1970.
     fn wall_clock(&self) -> u64;
 
     /// Has a large graph prepared by another thread, and the core told by [`Core::prepared`](super::core::Core::prepared).
@@ -62,8 +63,8 @@ pub(crate) trait Effects {
     /// The session has ended: no message goes there any more.
     fn close(&mut self, session: SessionId);
 
-    /// Something has happened to a worker that a recording is told of.
-    fn noted(&mut self, _worker: WorkerId, _step: &WorkerStep) {}
+    /// Something has happened, to a worker or a task: those who record or watch are told of it.
+    fn noted(&mut self, _worker: Option<WorkerId>, _step: &Step) {}
 
     /// What a worker shows of itself.
     fn page(&self, worker: WorkerId) -> Option<&Self::Page>;
@@ -107,6 +108,17 @@ pub(crate) trait Effects {
 
     /// Passes on what a worker has written, and has it pause where that comes faster than it is taken.
     fn print(&mut self, worker: WorkerId, stderr: bool, bytes: &[u8]);
+
+    /// Whether a recording of other programs is told [news](Self::tell).
+    fn takes_news(&self) -> bool {
+        false
+    }
+
+    /// Something that such a recording cannot find out.
+    fn tell(&mut self, _news: News) {}
+
+    /// A worker of that name has written something, which a recording is told of.
+    fn printed(&mut self, _worker: WorkerId, _name: &str, _stream: OutputStream, _tasks: &[String], _bytes: &[u8]) {}
 
     /// Has [`Core::timer`](super::core::Core::timer) called after that time.
     fn call_later(&mut self, after: Duration, what: Timer);

@@ -153,7 +153,8 @@ fn is_quick(request: &Request) -> bool {
         | Request::Released(_)
         | Request::FilesEnded(_)
         | Request::Ask { .. }
-        | Request::Coordinate(_) => return false,
+        | Request::Coordinate(_)
+        | Request::Note(_) => return false,
     };
     tasks <= FEW
 }

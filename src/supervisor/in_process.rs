@@ -21,10 +21,15 @@ use std::time::Duration;
 struct InProcess {
     fast_path: Arc<FastPath>,
     thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
+    sources: Arc<RunSources>,
     timeout: Duration,
 }
 
 impl Uplink for InProcess {
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        Some(Arc::clone(&self.sources))
+    }
+
     fn send(&self, request: Request) -> Result<()> {
         self.fast_path.ask(request);
         Ok(())
@@ -59,9 +64,9 @@ impl Uplink for InProcess {
 }
 
 /// Starts workers of this executable under a supervisor in a thread of this process.
-pub(crate) fn start_here(settings: Settings, recording: Option<Arc<RunSources>>) -> Result<Arc<Remote>> {
+pub(crate) fn start_here(settings: Settings, sources: Arc<RunSources>) -> Result<Arc<Remote>> {
     let mut shared = SharedMemory::new(&settings)?;
-    shared.recording = recording;
+    shared.sources = Arc::clone(&sources);
     let description = Description::new(format!("processes client `{}`", settings.name), Some(settings.clone()));
     let pool = shared.pool.clone();
     let (tell, told) = mpsc::channel();
@@ -90,7 +95,7 @@ pub(crate) fn start_here(settings: Settings, recording: Option<Arc<RunSources>>)
     let closed = || Error::Spawn { reason: ENDED_EARLY.to_string() };
     let fast_path = Arc::new(told.recv().map_err(|_| closed())??);
     let thread = parking_lot::Mutex::new(Some(thread));
-    let uplink = InProcess { fast_path: Arc::clone(&fast_path), thread, timeout: Duration::from_secs(10) };
+    let uplink = InProcess { fast_path: Arc::clone(&fast_path), thread, sources, timeout: Duration::from_secs(10) };
     let remote = Remote::new(Box::new(uplink), SessionId::CLIENT, pool, description);
     fast_path.belongs_to(&remote);
     Ok(remote)

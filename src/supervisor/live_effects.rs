@@ -7,12 +7,16 @@ use super::messages::{PreparedJob, ReturnSegments, SessionMessage};
 use super::shared_core::SharedCore;
 use super::worker_link::WorkerLink;
 use super::{Executable, SharedMemory};
-use crate::error::{Error, Result};
-use crate::events::journal::{ProcessStep, WorkerStep};
+use crate::error::{Error, OutputStream, Result};
+use crate::events::EventKind;
+use crate::events::journal::Step;
+use crate::events::lines::LineCutter;
+use crate::events::programs::News;
+use crate::events::sources::RingOwner;
 use crate::host::{self, Hosted, report};
 use crate::ids::{Attempt, JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::captured::OutputChunk;
-use crate::ipc::clock::monotonic_ms;
+use crate::ipc::clock::{monotonic_ms, wall_clock};
 use crate::ipc::frame::{Decoder, MAX_FRAME};
 use crate::ipc::page::{ControlPage, PageError};
 use crate::ipc::process_tree::{kill_group, undo};
@@ -35,7 +39,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Connections to workers on which something waits to be sent.
 pub(crate) type PendingSends = smallvec::SmallVec<[(WorkerId, Arc<Connection>); 2]>;
@@ -55,6 +59,8 @@ pub(crate) struct LiveEffects {
     /// What the client in this process is to be told.
     outgoing: Outgoing,
     pending: PendingSends,
+    /// Lines of workers that have no end yet, for a recording.
+    cutters: FxHashMap<WorkerId, (String, LineCutter)>,
     /// What the kernel does when memory runs out.
     killer: Killer,
     /// What only the actor can do.
@@ -84,6 +90,7 @@ pub(super) struct LiveWorker {
     pub(super) connection: Arc<Connection>,
     pub(super) decoder: Decoder,
     page: Arc<ControlPage>,
+    ring_owner: Option<RingOwner>,
     /// What the kernel says of its memory.
     statm: Statm,
     family: Family,
@@ -107,6 +114,7 @@ impl LiveEffects {
             shared,
             attachments,
             workers: FxHashMap::default(),
+            cutters: FxHashMap::default(),
             client: None,
             links: FxHashMap::default(),
             outgoing: Vec::new(),
@@ -268,8 +276,7 @@ impl Effects for LiveEffects {
     }
 
     fn wall_clock(&self) -> u64 {
-        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        since.as_millis() as u64
+        wall_clock()
     }
 
     fn spawn(&mut self, id: WorkerId, of: usize) -> Result<u32> {
@@ -298,6 +305,7 @@ impl Effects for LiveEffects {
             connection,
             decoder: Decoder::new(MAX_FRAME),
             page: Arc::new(page),
+            ring_owner: None,
             statm: Statm::of(pid),
             family: Family::of(pid),
             child: Some(child),
@@ -314,6 +322,9 @@ impl Effects for LiveEffects {
     }
 
     fn forget(&mut self, worker: WorkerId) -> Option<Arc<ControlPage>> {
+        if let Some((name, mut cutter)) = self.cutters.remove(&worker) {
+            cutter.end(&name, wall_clock(), |line| self.shared.sources.lines.push(line));
+        }
         let worker = self.workers.remove(&worker)?;
         self.shared.ledger.forgive(&worker.page);
         Some(worker.page)
@@ -348,12 +359,30 @@ impl Effects for LiveEffects {
         }
     }
 
-    fn noted(&mut self, worker: WorkerId, step: &WorkerStep) {
-        let Some(sources) = &self.shared.recording else { return };
-        if let (ProcessStep::Started, Some(worker)) = (&step.what, self.workers.get(&worker)) {
-            sources.add(&step.worker, Arc::clone(&worker.page) as Arc<dyn RunSource>);
+    fn noted(&mut self, worker: Option<WorkerId>, step: &Step) {
+        if let (EventKind::WorkerStarted { worker: name, .. }, Some(id)) = (&step.kind, worker)
+            && let Some(worker) = self.workers.get_mut(&id)
+        {
+            let page = Arc::clone(&worker.page) as Arc<dyn RunSource>;
+            worker.ring_owner = Some(self.shared.sources.add(name, &page));
         }
-        sources.note(step.clone());
+        self.shared.sources.note(step.clone());
+    }
+
+    fn takes_news(&self) -> bool {
+        self.shared.sources.program.is_on()
+    }
+
+    fn tell(&mut self, news: News) {
+        self.shared.sources.program.note(news);
+    }
+
+    fn printed(&mut self, worker: WorkerId, name: &str, stream: OutputStream, tasks: &[String], bytes: &[u8]) {
+        let lines = &self.shared.sources.lines;
+        if lines.is_on() {
+            let (_, cutter) = self.cutters.entry(worker).or_insert_with(|| (name.to_string(), LineCutter::default()));
+            cutter.cut(name, stream, tasks, bytes, wall_clock(), |line| lines.push(line));
+        }
     }
 
     fn page(&self, worker: WorkerId) -> Option<&ControlPage> {

@@ -4,6 +4,7 @@ use super::actor::Supervisor;
 use super::core::{Core, Overview};
 use super::shared_core::PANICKED;
 use crate::error::DeathCause;
+use crate::events::sources::RunSources;
 use crate::host::report;
 use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
@@ -73,6 +74,16 @@ pub(crate) struct FromSocket {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Stop;
+
+/// Tells the recording how the tasks are counted.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TellCounts;
+
+/// Gives to a recording that there is not all that is remembered.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Remember(pub(crate) Arc<RunSources>);
 
 /// Asks for an overview of a supervisor's workers. None: its core has panicked.
 #[derive(Message)]
@@ -290,6 +301,22 @@ impl Handler<FindTasks> for Supervisor {
 
     fn handle(&mut self, FindTasks { prefix, from }: FindTasks, _: &mut Context<Self>) -> Self::Result {
         self.shared_core.turn().with(|core, effects| core.find(None, &prefix, from, effects))
+    }
+}
+
+impl Handler<TellCounts> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: TellCounts, _: &mut Context<Self>) {
+        self.shared_core.turn().with(|core, effects| core.tell_counts(effects));
+    }
+}
+
+impl Handler<Remember> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Remember(sources): Remember, _: &mut Context<Self>) {
+        self.shared_core.turn().with(|core, effects| core.remember(&sources, effects));
     }
 }
 

@@ -16,7 +16,6 @@ mod in_process;
 mod live_effects;
 pub(crate) mod messages;
 mod names;
-pub(crate) mod recent_lines;
 pub(crate) mod shared_core;
 #[cfg(test)]
 mod sim;
@@ -63,7 +62,7 @@ pub(crate) struct SharedMemory {
     /// What results are published as.
     pub(crate) names: PublishedNames,
     /// What takes the runs of tasks, if they are recorded in a file.
-    pub(crate) recording: Option<Arc<RunSources>>,
+    pub(crate) sources: Arc<RunSources>,
 }
 
 impl SharedMemory {
@@ -82,7 +81,7 @@ impl SharedMemory {
         // The supervisor's own segments are those of the client in the same process.
         let pool = SegmentPool::new(0, ledger.clone(), (settings.shared_memory / 8) as usize);
         let budget = settings.total_memory.map(MemoryBudget::new);
-        Ok(Self { page, pages: name, ledger, pool, budget, names: PublishedNames::new(), recording: None })
+        Ok(Self { page, pages: name, ledger, pool, budget, names: PublishedNames::new(), sources: Arc::default() })
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) trait TaskScope {
     fn id(&self) -> Option<TaskId> {
         None
     }
+    /// The task logs a record, which is kept where this mode keeps some.
+    fn log(&self, _record: &log::Record<'_>) {}
     /// The name of the task for whoever cancels it.
     fn task(&self) -> Option<TaskId> {
         self.id()
@@ -107,6 +109,13 @@ pub(crate) fn with_deadline<R>(deadline: Option<Instant>, attempt: impl FnOnce()
 /// When the task that runs on this thread is overdue, where that is known here.
 pub(crate) fn deadline() -> Option<Instant> {
     DEADLINE.get()
+}
+
+/// A record is logged on this thread: by its task, if it runs one.
+pub(crate) fn log(record: &log::Record<'_>) {
+    if let Some(scope) = current() {
+        scope.log(record);
+    }
 }
 
 /// Whether the caller is a task.

@@ -41,6 +41,11 @@ impl SharedInput {
     }
 
     /// The task whose result it is.
+    /// Bytes of the value as it was sent.
+    pub(crate) fn nbytes(&self) -> u64 {
+        self.payload.nbytes()
+    }
+
     pub(crate) fn id(&self) -> TaskId {
         self.id
     }

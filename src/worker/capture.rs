@@ -6,9 +6,10 @@
 //! those that may have printed. While there is output, the pipes are read after every task.
 
 use super::descriptors::{self, Closed, Descriptors};
+use crate::error::logged::lines_of;
 use crate::graph::node;
 use crate::ipc::captured::{CHUNK, CapturedOutput, OutputChunk};
-use crate::ipc::clock::ticks;
+use crate::ipc::clock::{ticks, wall_clock};
 use crate::ipc::page::ControlPage;
 use crate::ipc::ring::{Ring, RingReader, RingRecord};
 use crate::task::context::current_task;
@@ -187,10 +188,11 @@ pub(super) fn install_logger(name: &str, page: &Arc<ControlPage>) {
     let (name, page) = (name.to_string(), Arc::clone(page));
     let built = env_logger::Builder::from_default_env()
         .format(move |out, record| {
-            let task = current_task().map(|t| format!(" {}", t.key)).unwrap_or_default();
-            let line = format!("[{name}{task}] {} {}: {}\n", record.level(), record.target(), record.args());
-            page.log(line.as_bytes());
-            out.write_all(line.as_bytes())
+            let (task, text) = (current_task(), record.args().to_string());
+            let key = task.as_ref().map(|task| &*task.key);
+            let lines = lines_of(wall_clock(), &name, key, record.level(), record.target(), &text);
+            page.log(lines.as_bytes());
+            out.write_all(lines.as_bytes())
         })
         .try_init();
     if let Err(e) = built {

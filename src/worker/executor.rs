@@ -23,6 +23,7 @@ use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::parts::Parts;
 use crate::task::program::{self, Op, Ops, StepFault};
 use crate::task::run;
+use crate::task::run_times;
 use crate::task::shared_input::SharedInput;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -94,7 +95,7 @@ impl Worker {
         }
         let attempt = Attempt { task: id, number: task.attempt };
         self.page.begin_task(scope.thread, attempt);
-        scope.begin(attempt, task.name.take(), began);
+        scope.begin(attempt, task.name.take(), task.arrived, began);
         let mark = 0_u8;
         scope.show_from(&raw const mark as usize);
         let building = Building::of(&task.building);
@@ -201,9 +202,12 @@ impl Worker {
         let began = || self.store.is_limited().then(|| (self.store.used_before(), Instant::now()));
         let (began, ran) = match task.inputs.is_empty() {
             true => (began(), program::run(&task.body, |_| None, go_on)),
-            false => match self.inputs(task) {
+            false => match run_times::reading(run_times::WORTH_MEASURING, || self.inputs(task)) {
                 // Inputs that leave the store are the task's from here on, and in memory already.
-                Ok(inputs) => (began(), self.run_with(inputs, &task.body, go_on)),
+                Ok((inputs, bytes)) => {
+                    scope.takes(bytes);
+                    (began(), self.run_with(inputs, &task.body, go_on))
+                }
                 Err(cause) => return Outcome::Failed(Box::new(self.failure(id, 0, None, None, cause))),
             },
         };
@@ -213,9 +217,9 @@ impl Worker {
         }
         match ran {
             Ok(Some((value, record))) if task.parts.is_empty() => {
-                self.keep(id, value, Made::whole(record), task.deliver)
+                run_times::writing(|| self.keep(id, value, Made::whole(record), task.deliver))
             }
-            Ok(Some((value, record))) => self.keep_parts(task, &value, record),
+            Ok(Some((value, record))) => run_times::writing(|| self.keep_parts(task, &value, record)),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
                 let cause = encode::cause(fault.fault);
@@ -270,15 +274,20 @@ impl Worker {
         ran
     }
 
-    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<SmallVec<[Argument<'a>; 4]>, Cause> {
-        if task.inputs.is_empty() {
-            return Ok(SmallVec::new());
-        }
-        std::mem::take(&mut task.inputs)
+    /// The inputs of a task, and what they take in bytes.
+    pub(super) fn inputs<'a>(&self, task: &mut Task) -> Result<(SmallVec<[Argument<'a>; 4]>, u64), Cause> {
+        let mut bytes = 0;
+        let inputs = std::mem::take(&mut task.inputs)
             .into_iter()
             .map(|input| match input {
-                Input::Payload(payload) => Ok(Argument::Payload(payload)),
-                Input::Found { input, sole } => Ok(Argument::Shared { input, sole }),
+                Input::Payload(payload) => {
+                    bytes += payload.nbytes();
+                    Ok(Argument::Payload(payload))
+                }
+                Input::Found { input, sole } => {
+                    bytes += input.nbytes();
+                    Ok(Argument::Shared { input, sole })
+                }
                 Input::Shared { id, .. } => Err(Cause::Decode {
                     type_name: "input".to_string(),
                     reason: format!("the result of task {id} should have been sent before it and was not"),
@@ -288,6 +297,7 @@ impl Worker {
                     reason: format!("the result of task {id} should be there and is not"),
                 }),
                 Input::Held { id, take } => {
+                    bytes += self.store.bytes_of(id);
                     let found =
                         if take { self.store.take(id) } else { self.store.get(id).map(|f| f.map(|(value, _)| value)) };
                     let undecodable = |reason| Cause::Decode { type_name: "input".to_string(), reason };
@@ -297,7 +307,8 @@ impl Worker {
                         .ok_or_else(|| undecodable(format!("task {id} should be in this worker's store and is not")))
                 }
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        Ok((inputs, bytes))
     }
 
     /// Makes an outcome of a result: sent with it if it is small or asked for and there is room, else kept in the store.

@@ -160,6 +160,7 @@ impl Worker {
     }
 
     pub(super) fn send_finished(&self) {
+        self.send_moves();
         // Sent under the lock, so that the order of messages is the order of ends.
         let mut finished = self.finished.lock();
         if finished.is_empty() {
@@ -167,6 +168,14 @@ impl Worker {
         }
         for done in encode::batches(finished.drain(..)) {
             self.supervisor.send(&FromWorker::Done(done));
+        }
+    }
+
+    /// Tells what has been moved between memory and disk.
+    pub(super) fn send_moves(&self) {
+        let moves = self.store.take_moves();
+        if !moves.is_empty() {
+            self.supervisor.send(&FromWorker::Moved(moves));
         }
     }
 

@@ -112,6 +112,7 @@ mod tests {
             parts: Vec::new(),
             body: Bytes::default(),
             inputs: after.iter().map(|&i| Input::Pending { id: id(i) }).collect(),
+            arrived: 0,
         }
     }
 

@@ -5,16 +5,21 @@ use super::queue::Place;
 use crate::graph::node;
 use crate::ids::{Attempt, TaskId};
 use crate::ipc::clock::ticks;
-use crate::ipc::ring::{Ended, Token};
+use crate::ipc::cpu_time;
+use crate::ipc::ring::{Ended, RunDetails, Token};
 use crate::job::Outcome;
 use crate::profile::{self, RunningTask};
 use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
+use crate::task::run_times;
 use crate::task::wait::{TaskWaits, WaitKind};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+
+/// Of a short run, details are recorded where its inputs and its result take so many bytes.
+const WORTH_RECORDING: u64 = 4 << 10;
 
 pub(super) struct WorkerScope {
     worker: &'static Worker,
@@ -22,6 +27,11 @@ pub(super) struct WorkerScope {
     task: Cell<Option<Attempt>>,
     /// When the task began, by [`ticks`], until it calls its first function.
     began: Cell<Option<u64>>,
+    /// When the task had come, and the bytes of its inputs, until the record of its first call ends.
+    assigned: Cell<u64>,
+    bytes_in: Cell<u64>,
+    /// When the step began.
+    step_began: Cell<u64>,
     /// The name that the user gave the task, if any.
     name: RefCell<Option<String>>,
     step: Cell<Option<(&'static Record, u64)>>,
@@ -41,6 +51,9 @@ impl WorkerScope {
             thread,
             task: Cell::new(None),
             began: Cell::new(None),
+            assigned: Cell::new(0),
+            bytes_in: Cell::new(0),
+            step_began: Cell::new(0),
             name: RefCell::new(None),
             step: Cell::new(None),
             token: Cell::new(None),
@@ -50,12 +63,42 @@ impl WorkerScope {
         }
     }
 
-    pub(super) fn begin(&self, task: Attempt, name: Option<String>, now: u64) {
+    /// A task begins that the worker has had since `arrived`.
+    pub(super) fn begin(&self, task: Attempt, name: Option<String>, arrived: u64, now: u64) {
         self.task.set(Some(task));
         self.began.set(Some(now));
+        self.assigned.set(arrived);
+        self.bytes_in.set(0);
+        cpu_time::run_begins(now);
         if name.is_some() || self.name.borrow().is_some() {
             self.name.replace(name);
         }
+    }
+
+    /// What its inputs take.
+    pub(super) fn takes(&self, bytes: u64) {
+        self.bytes_in.set(bytes);
+    }
+
+    /// What is recorded of the run of a call that ends now, beside that.
+    #[inline]
+    fn details(&self, now: u64, bytes_out: u64) -> Option<RunDetails> {
+        let (bytes_in, assigned) = (self.bytes_in.take(), self.assigned.take());
+        let times = run_times::take();
+        let cpu = cpu_time::of_run(self.step_began.get(), now);
+        if cpu.is_none() && bytes_in.saturating_add(bytes_out) < WORTH_RECORDING {
+            return None;
+        }
+        let peak = self.worker.page.gauges().peak(self.thread);
+        let cpu = cpu.map_or(0, |cpu| cpu.as_nanos() as u64);
+        Some(RunDetails {
+            assigned,
+            cpu,
+            bytes_in,
+            bytes_out,
+            peak,
+            times: times.words(now.saturating_sub(self.step_began.get())),
+        })
     }
 
     /// Nothing of the task is further out on the stack than this.
@@ -70,8 +113,9 @@ impl WorkerScope {
         self.worker.introduce(record);
         let (ring, now) = (self.worker.page.ring(), self.began.take().unwrap_or_else(ticks));
         if let Some(token) = self.token.take() {
-            ring.end(token, Ended::Finished, now);
+            ring.end(token, Ended::Finished, now, self.details(now, 0).as_ref());
         }
+        self.step_began.set(now);
         let name = self.name.borrow();
         let name = name.as_deref().filter(|_| !record.has_parts());
         self.token.set(Some(ring.begin(task, record.log_id(), key, self.thread, name, now)));
@@ -91,7 +135,8 @@ impl WorkerScope {
                 Outcome::Cancelled => Ended::Cancelled,
                 Outcome::Value(_) | Outcome::Held { .. } | Outcome::Parts(_) => Ended::Finished,
             };
-            self.worker.page.ring().end(token, ended, now);
+            let details = self.details(now, outcome.nbytes());
+            self.worker.page.ring().end(token, ended, now, details.as_ref());
         }
     }
 

@@ -75,6 +75,7 @@ impl Worker {
     pub(super) fn eased(&self) {
         // Where memory was given back, files may have ended with it.
         self.send_ended_files();
+        self.send_moves();
         let queue = self.queue.lock();
         if !queue.tasks.is_empty() && queue.idle > 0 && self.pause_reason(&queue).is_none() {
             self.work.notify_one();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use swath::client::WaitFor;
 use swath::error::{Cause, TaskError};
-use swath::events::EventKind;
+use swath::events::Outcome;
 use swath::status::Mode;
 use swath::{Buffer, Client, Delayed, Error, delayed, try_delayed};
 
@@ -243,11 +243,8 @@ pub fn they_are_shown(client: &Client) {
     let mut runs = Vec::new();
     until("word of all runs is there", || {
         let log = client.events().unwrap();
-        let finished = log.events().iter().filter_map(|event| match &event.kind {
-            EventKind::TaskFinished { task, .. } => Some(task.name.clone()),
-            _ => None,
-        });
-        runs = finished.collect();
+        let finished = log.runs().iter().filter(|run| run.outcome == Outcome::Finished);
+        runs = finished.map(|run| run.name.to_string()).collect();
         runs.len() >= 2
     });
     assert_eq!(runs, ["both", "unpack"]);

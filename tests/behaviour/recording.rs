@@ -1,9 +1,10 @@
 //! Clients that are recorded in a file.
 
-use crate::common::{Clean, LONG, comes_true, my_role, play, role, say, touch};
+use crate::common::{Clean, LONG, comes_true, my_role, play, role, say, touch, until};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use swath::client::Builder;
+use swath::events::diagnosis::Extent;
 use swath::events::saved::{Ending, EventKind, Outcome, Run, SavedLog, Summary};
 use swath::status::Mode;
 use swath::{Client, Error, delayed, try_delayed};
@@ -56,16 +57,22 @@ fn every_run_is_in_the_file_in_every_mode() {
         let (runs, summary) = read(&path);
         assert!(summary.complete, "{i}: {:?}", summary.problems);
         assert_eq!((summary.runs, summary.folded), (TASKS + 12, 0), "{i}");
-        let of = |graph: u32, name: &str| {
-            let group = summary.groups.iter().find(|group| group.name == name && group.graph == Some(graph)).unwrap();
+        let of = |graph: Option<u32>, name: &str| {
+            let group = summary.groups.iter().find(|group| group.name == name && group.graph == graph).unwrap();
             (group.counts.done(), group.counts.failed)
         };
         assert_eq!(
-            [of(0, "add_one"), of(1, "first"), of(1, "add_one"), of(2, "refuse")],
+            [of(Some(0), "add_one"), of(Some(1), "first"), of(Some(1), "add_one"), of(None, "refuse")],
             [(TASKS, 0), (1, 0), (10, 0), (0, 1)]
         );
         assert!(runs.iter().all(|run| run.end >= Some(run.start) && run.outcome != Outcome::Running), "{i}");
         let log = SavedLog::open(&path).unwrap();
+        // The chain is that of what it takes, whatever was fused.
+        let inputs: Vec<_> = log.inputs().map(Result::unwrap).collect();
+        assert_eq!(inputs.len(), 10, "{inputs:?}");
+        assert!(inputs.iter().all(|input| input.graph == 1 && &*input.name == "add_one"));
+        let path_of_chain = log.diagnose(&Extent::of_graph(1)).critical_path.unwrap();
+        assert_eq!((path_of_chain.tasks.len(), path_of_chain.tasks.last()), (11, Some(&chain.key())));
         let events: Vec<_> = log.events().map(|event| event.unwrap().kind).collect();
         for graph in 0..3 {
             let submitted = |e: &&EventKind| matches!(e, EventKind::GraphSubmitted { graph: g, .. } if *g == graph);
@@ -74,6 +81,24 @@ fn every_run_is_in_the_file_in_every_mode() {
         }
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[test]
+fn what_memory_workers_use_is_recorded_while_they_work() {
+    let _clean = Clean::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("memory.swath");
+    let client = Client::builder().workers(1).memory_limit("512MB").record(&path).build().unwrap();
+    let held = client.persist(&delayed(|n: usize| vec![7_u8; n]).call(50_000_000)).unwrap();
+    let samples = || SavedLog::open(&path).unwrap().memory().map(Result::unwrap).collect::<Vec<_>>();
+    until("the result is seen", || {
+        client.compute(&delayed(add_one).call(1)).unwrap();
+        samples().iter().any(|sample| sample.managed >= 50_000_000)
+    });
+    let last = samples().pop().unwrap();
+    assert_eq!((&*last.worker, last.limit), ("worker-0", Some(512_000_000)));
+    assert!(last.used >= last.managed, "{last:?}");
+    drop(held);
 }
 
 #[test]

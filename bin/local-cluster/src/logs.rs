@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::options::LogOptions;
+use crate::saved::printable;
 use crate::show::{json, say};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -10,13 +11,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::Duration;
 use swath::error::LogLine;
+use swath::events::saved::{EventKind, SavedLog};
 use swath::local::{self, Log};
 use swath::status::WorkerInfo;
 
 /// How often new lines are asked for.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long before a look a line may have come that the look before has not seen, in milliseconds.
-const OVERLAP: u64 = 2000;
+/// How long before a look a line may have come that the look before has not seen, in nanoseconds.
+const OVERLAP: u64 = 2_000_000_000;
 
 impl LogOptions {
     /// Whether the cluster's own words are wanted, too.
@@ -44,7 +46,7 @@ impl LogOptions {
     fn is_recent(&self, line: &str) -> bool {
         let Some(since) = self.since else { return true };
         let time = line.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
-        time.is_none_or(|time| u64::try_from(time.as_millisecond()).is_ok_and(|time| time >= since))
+        time.is_none_or(|time| u64::try_from(time.as_nanosecond()).is_ok_and(|time| time >= since))
     }
 
     fn is_plain(&self) -> bool {
@@ -54,6 +56,9 @@ impl LogOptions {
 
 /// Shows what was written last, and what is written from then on.
 pub(crate) fn logs(name: &str, options: &LogOptions) -> Outcome {
+    if let Some(file) = &options.file {
+        return saved(&SavedLog::open(file)?, options);
+    }
     if options.follow {
         return follow(name, options);
     }
@@ -72,9 +77,13 @@ pub(crate) fn logs(name: &str, options: &LogOptions) -> Outcome {
         if log.lines.is_empty() {
             return say(&format!("{}{end}", log.text));
         }
-        log.lines.iter().try_for_each(|line| match line.tasks.is_empty() {
-            true => say(&format!("{}\n", line.text)),
-            false => say(&format!("[{}] {}\n", line.tasks.join(", "), line.text)),
+        log.lines.iter().try_for_each(|line| {
+            let (plain, tasks) = (line.plain(), line.tasks.join(", "));
+            match (tasks.is_empty(), plain.split_once('\n').filter(|_| line.dropped > 0)) {
+                (true, _) => say(&format!("{plain}\n")),
+                (false, None) => say(&format!("[{tasks}] {plain}\n")),
+                (false, Some((dropped, plain))) => say(&format!("{dropped}\n[{tasks}] {plain}\n")),
+            }
         })
     })
 }
@@ -105,8 +114,18 @@ fn narrow(log: &mut Log, options: &LogOptions) {
         true => Vec::new(),
         false => {
             let of_worker = options.wants_worker(&log.source, &log.build);
-            log.lines.retain(|line| of_worker && options.wants(line));
-            log.lines.iter().map(|line| line.text.as_str()).collect()
+            // Lines that are no longer kept are told before the next that is wanted.
+            let mut dropped = 0;
+            log.lines.retain_mut(|line| {
+                dropped += line.dropped;
+                let wanted = of_worker && options.wants(line);
+                if wanted {
+                    line.dropped = std::mem::take(&mut dropped);
+                }
+                wanted
+            });
+            log.text = log.lines.iter().map(|line| format!("{}\n", line.plain())).collect();
+            return;
         }
     };
     log.text = lines.into_iter().flat_map(|line| [line, "\n"]).collect();
@@ -118,10 +137,10 @@ fn follow(name: &str, options: &LogOptions) -> Outcome {
     check_worker(name, options, &local::logs_since(name, 0)?)?;
     let mut own = if options.wants_own() { Some(OwnLog::of(name)?) } else { None };
     // By worker and build, how far its lines have been seen.
-    let mut seen: HashMap<(String, String), (u64, u64)> = HashMap::new();
+    let mut seen: HashMap<(String, String), u64> = HashMap::new();
     let mut since = options.since.unwrap_or(0);
     loop {
-        let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0);
         let logs = local::logs_since(name, since);
         for line in own.iter_mut().flat_map(OwnLog::read) {
             if options.is_recent(&line) {
@@ -138,8 +157,8 @@ fn follow(name: &str, options: &LogOptions) -> Outcome {
             }
             let last = seen.entry((log.source, log.build)).or_default();
             let before = *last;
-            for line in log.lines.into_iter().filter(|line| line.ended && (line.time, line.number) > before) {
-                *last = (*last).max((line.time, line.number));
+            for line in log.lines.into_iter().filter(|line| line.ended && line.number > before) {
+                *last = (*last).max(line.number);
                 lines.push(line);
             }
         }
@@ -156,8 +175,49 @@ fn follow(name: &str, options: &LogOptions) -> Outcome {
 }
 
 fn time_of(line: &LogLine) -> String {
-    let time = i64::try_from(line.time).ok().and_then(|time| Timestamp::from_millisecond(time).ok());
+    let time = Timestamp::from_nanosecond(line.time.into()).ok();
     time.map_or_else(|| line.time.to_string(), |time| format!("{time:.3}"))
+}
+
+/// Shows the lines of a saved log that are wanted.
+fn saved(log: &SavedLog, options: &LogOptions) -> Outcome {
+    let started = Timestamp::try_from(log.head().started).unwrap_or(Timestamp::UNIX_EPOCH).as_nanosecond();
+    for event in log.events() {
+        let event = event?;
+        let time = u64::try_from(started).unwrap_or(0).saturating_add(event.at.as_nanos() as u64);
+        if let EventKind::Gap { reason, events, .. } = &event.kind
+            && *events > 0
+            && !options.form.json
+        {
+            say(&format!("… {events} lines or events are missing here: {}\n", printable(reason)))?;
+        }
+        let EventKind::Line { worker, key, tasks, level, target, text } = event.kind else { continue };
+        let tasks: Vec<String> = key.into_iter().chain(tasks).collect();
+        let of = |wanted: &str| tasks.iter().any(|task| task.starts_with(wanted));
+        let wanted = options.wants_worker(&worker, "")
+            && options.task.as_deref().is_none_or(of)
+            && options.stream.is_none_or(|stream| stream.is_named(&level))
+            && options.since.is_none_or(|since| time >= since);
+        if !wanted {
+            continue;
+        }
+        if options.form.json {
+            let (of_record, stream) = match level.as_str() {
+                "stdout" | "stderr" => (None, level.as_str()),
+                level => (Some(level), "stderr"),
+            };
+            json(&serde_json::json!({
+                "worker": worker, "stream": stream, "level": of_record, "target": target, "tasks": tasks, "text": text,
+                "time": time,
+            }))?;
+            continue;
+        }
+        let at = Timestamp::from_nanosecond(time.into()).map_or_else(|_| time.to_string(), |time| format!("{time:.3}"));
+        let target = target.map_or(String::new(), |target| format!(" {target}"));
+        let tasks = if tasks.is_empty() { String::new() } else { format!(" [{}]", tasks.join(", ")) };
+        say(&format!("{at} {}\n", printable(&format!("{worker} {level}{target}{tasks}: {text}"))))?;
+    }
+    Ok(())
 }
 
 /// The cluster's own log.

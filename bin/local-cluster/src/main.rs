@@ -79,10 +79,13 @@ fn run(options: &Options) -> Outcome {
             Err(Failure::Usage("what a cluster is started with belongs to `--start`".to_string()))
         }
         Run { program, .. } => start::run(name, program),
-        Events { file, form } => saved::events(file, form.json),
         Explain { key, file, form } => saved::explain(name, key, file.as_deref(), form.json),
-        Why { graph, label, file, form } => saved::why(file, *graph, label.as_deref(), form.json),
-        Trace { file, output } => saved::trace(file, output),
+        Events { file, form } => saved::events(name, file.as_deref(), form.json),
+        Why { graph, label, of, form } => saved::why(name, of, *graph, label.as_deref(), form.json),
+        Deaths { file, form } => saved::deaths(name, file.as_deref(), form.json),
+        Graph { output, of } => saved::graph(name, of, output.as_deref()),
+        Trace { file, output } => saved::trace(name, file.as_deref(), output),
+        Dump { output } => saved::dump(name, output),
         Sizes(form) => show::sizes(form.json),
         Completions { shell } => say(&completions::script(*shell)),
         Man => say(&manual::page()?),

@@ -1,9 +1,10 @@
 //! What the command is told.
 
+use crate::failure::Failure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 use swath::Client;
@@ -117,11 +118,11 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "PROGRAM")]
         program: Vec<OsString>,
     },
-    /// Say what is in a saved log: runs, groups, names by cost, and whether anything is missing
+    /// Say what has happened: runs, groups, names by cost, and whether anything is missing
     Events {
-        /// A log that Client::save_events or a recording has written
+        /// A log that Client::save_events or a recording has written, instead of a running cluster
         #[arg(value_name = "FILE")]
-        file: PathBuf,
+        file: Option<PathBuf>,
         #[command(flatten)]
         form: Form,
     },
@@ -141,21 +142,43 @@ pub(crate) enum Command {
         /// Only this graph
         #[arg(long, value_name = "NUMBER", conflicts_with = "label")]
         graph: Option<u32>,
-        /// Only the graphs of this label
+        /// Only the graphs of this label; those that a cluster records have the name of their program
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
-        /// A log that Client::save_events or a recording has written
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        #[command(flatten)]
+        of: GraphOf,
         #[command(flatten)]
         form: Form,
     },
-    /// Write a saved log as Chrome trace events, which ui.perfetto.dev shows
-    Trace {
-        /// A log that Client::save_events or a recording has written
+    /// List the workers that died, with what is known of each death
+    Deaths {
+        /// A log that Client::save_events or a recording has written, instead of a running cluster
         #[arg(value_name = "FILE")]
-        file: PathBuf,
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Draw the tasks that have run, and what they used as far as that is recorded
+    Graph {
+        /// Where to: a file that ends in .svg, .html or .dot; lines of text are printed otherwise
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        of: GraphOf,
+    },
+    /// Write Chrome trace events, which ui.perfetto.dev shows
+    Trace {
         /// Where to
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// A log that Client::save_events or a recording has written, instead of a running cluster
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Write all that a report of a problem needs: the log, the state, versions and the machine, but no values, no
+    /// environment and no command lines
+    Dump {
+        /// Where to: a file of JSON, beside which the log is
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
@@ -168,6 +191,30 @@ pub(crate) enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// Of what is to be told.
+#[derive(Debug, Args)]
+pub(crate) struct GraphOf {
+    /// The number of a graph (default: all); then a log that Client::save_events or a recording has written, instead of a
+    /// running cluster
+    #[arg(value_name = "GRAPH|FILE", num_args = 0..=2)]
+    words: Vec<PathBuf>,
+}
+
+impl GraphOf {
+    /// The number, and the file.
+    pub(crate) fn parts(&self) -> Result<(Option<u32>, Option<&Path>), Failure> {
+        let number = |word: &PathBuf| word.to_str()?.parse().ok();
+        match &self.words[..] {
+            [] => Ok((None, None)),
+            [one] => Ok(number(one).map_or((None, Some(one.as_path())), |graph| (Some(graph), None))),
+            [graph, file, ..] => match number(graph) {
+                Some(graph) => Ok((Some(graph), Some(file))),
+                None => Err(Failure::Usage(format!("{} is not the number of a graph", graph.display()))),
+            },
+        }
+    }
 }
 
 /// How an answer is printed.
@@ -220,6 +267,12 @@ pub(crate) struct StartOptions {
     /// Shared memory of all values together (default: half of the available memory)
     #[arg(long, value_name = "SIZE", value_parser = limit)]
     shared_memory_limit: Option<String>,
+    /// Record all that programs do in a file in this directory
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
+    /// How large that file may become; then runs are summed up (default: 1GiB)
+    #[arg(long, value_name = "SIZE", value_parser = limit, requires = "record")]
+    record_limit: Option<String>,
     /// Where results go that do not fit into memory (default: /var/tmp)
     #[arg(long, value_name = "PATH")]
     spill_directory: Option<PathBuf>,
@@ -258,6 +311,12 @@ impl StartOptions {
         if let Some(limit) = &self.shared_memory_limit {
             builder = builder.shared_memory_limit(limit.as_str());
         }
+        if let Some(path) = &self.record {
+            builder = builder.record(path);
+        }
+        if let Some(limit) = &self.record_limit {
+            builder = builder.record_limit(limit.as_str());
+        }
         if let Some(path) = &self.spill_directory {
             builder = builder.spill_directory(path);
         }
@@ -284,6 +343,8 @@ impl StartOptions {
             ("--memory-limit", self.memory_limit.clone().map(OsString::from)),
             ("--total-memory-limit", self.total_memory_limit.clone().map(OsString::from)),
             ("--shared-memory-limit", self.shared_memory_limit.clone().map(OsString::from)),
+            ("--record", self.record.clone().map(OsString::from)),
+            ("--record-limit", self.record_limit.clone().map(OsString::from)),
             ("--spill-directory", self.spill_directory.clone().map(OsString::from)),
             ("--spill-limit", self.spill_limit.clone().map(OsString::from)),
             ("--size", self.size.clone().map(OsString::from)),
@@ -320,6 +381,9 @@ pub(crate) struct LogOptions {
     pub(crate) stream: Option<Stream>,
     #[command(flatten)]
     pub(crate) form: Form,
+    /// Those in a log that Client::save_events or a recording has written, instead of a running cluster's
+    #[arg(value_name = "FILE", conflicts_with = "follow")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -329,6 +393,11 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Whether a line of a saved log went there: log records go to standard error.
+    pub(crate) fn is_named(self, level: &str) -> bool {
+        (level == "stdout") == (self == Self::Stdout)
+    }
+
     pub(crate) fn is(self, stream: OutputStream) -> bool {
         matches!((self, stream), (Self::Stdout, OutputStream::Stdout) | (Self::Stderr, OutputStream::Stderr))
     }
@@ -398,13 +467,13 @@ fn pause(text: &str) -> Result<Duration, String> {
 
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
-/// A time, or how long ago: in milliseconds since 1970.
+/// A time, or how long ago: in nanoseconds since 1970.
 fn since(text: &str) -> Result<u64, String> {
     let time = match text.parse::<Timestamp>() {
-        Ok(time) => time.as_millisecond(),
+        Ok(time) => time.as_nanosecond(),
         Err(_) => {
             let ago = duration(text).map_err(|_| "it is neither a time nor how long ago".to_string())?;
-            Timestamp::now().as_millisecond().saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX))
+            Timestamp::now().as_nanosecond().saturating_sub(i128::try_from(ago.as_nanos()).unwrap_or(i128::MAX))
         }
     };
     Ok(u64::try_from(time).unwrap_or(0))
@@ -435,6 +504,10 @@ mod tests {
             "4GB",
             "--shared-memory-limit",
             "1GB",
+            "--record",
+            "/c d",
+            "--record-limit",
+            "2MB",
             "--spill-directory",
             "/a b",
             "--spill-limit",
@@ -470,9 +543,9 @@ mod tests {
         for text in ["", "-1", "soon", "-5m", "nan"] {
             duration(text).unwrap_err();
         }
-        assert_eq!(since("1970-01-01T00:00:01Z").unwrap(), 1000);
-        let now = Timestamp::now().as_millisecond() as u64;
-        let ago = now - since("10m").unwrap();
+        assert_eq!(since("1970-01-01T00:00:01Z").unwrap(), 1_000_000_000);
+        let now = Timestamp::now().as_nanosecond() as u64;
+        let ago = (now - since("10m").unwrap()) / 1_000_000;
         assert!((599_000..=600_000).contains(&ago), "{ago}");
     }
 }

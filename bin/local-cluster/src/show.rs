@@ -76,6 +76,9 @@ fn describe(status: &ClusterStatus) -> String {
     }
     line(format!("  socket        {}", status.socket.display()));
     line(format!("  directory     {}", status.directory.display()));
+    if let Some(path) = &status.record {
+        line(format!("  recorded in   {}", path.display()));
+    }
     line(format!("  machine       {}", status.machine));
     line(format!("  each program  {}", describe_sizes_of(status)));
     let (used, limit) = (bytes(status.shared_memory_used), bytes(status.shared_memory_limit));

@@ -180,10 +180,12 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["scale"],
         &["scale", "0"],
         &["scale", "1", "2"],
-        &["events"],
         &["explain"],
         &["why", "run.swath", "--graph", "0", "--label", "a"],
         &["trace", "run.swath"],
+        &["graph", "one", "run.swath"],
+        &["why", "0", "run.swath", "more"],
+        &["dump"],
     ] {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");

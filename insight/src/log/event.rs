@@ -202,6 +202,9 @@ pub enum EventKind {
         /// By which task, if that is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+        /// The tasks that may have, where that is not known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tasks: Vec<String>,
         /// `stdout`, `stderr`, or the level of a log record.
         level: String,
         /// The target of a log record.

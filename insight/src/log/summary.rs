@@ -250,12 +250,18 @@ fn merged(
         summary.counts += group.counts;
     }
     for ((graph, name), group) in groups {
-        let summary = all.entry((graph, name.to_string())).or_insert_with(|| GroupSummary {
-            name: name.to_string(),
-            graph,
-            ..GroupSummary::default()
-        });
-        summary.cost = group.cost;
+        // Graphs of one call, and those of tasks, are counted by name alone.
+        let own = (graph, name.to_string());
+        if is_counted
+            && !all.contains_key(&own)
+            && let Some(of_name) = all.get_mut(&(None, name.to_string()))
+        {
+            of_name.cost.add_cost(&group.cost);
+            continue;
+        }
+        let summary =
+            all.entry(own).or_insert_with(|| GroupSummary { name: name.to_string(), graph, ..GroupSummary::default() });
+        summary.cost.add_cost(&group.cost);
         if !is_counted {
             summary.counts = group.counts();
         }

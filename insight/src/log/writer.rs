@@ -550,7 +550,8 @@ fn bounded(mut kind: EventKind) -> EventKind {
             shorten(worker, LONGEST_NAME);
         }
         EventKind::Retried { key, .. } | EventKind::Cancelled { key } => shorten(key, LONGEST_NAME),
-        EventKind::Line { worker, key, level, target, text } => {
+        EventKind::Line { worker, key, tasks, level, target, text } => {
+            tasks.iter_mut().for_each(|task| shorten(task, LONGEST_NAME));
             [worker, level].into_iter().chain(key).chain(target).for_each(|text| shorten(text, LONGEST_NAME));
             shorten(text, LONGEST_TEXT);
         }

@@ -32,6 +32,7 @@ mod outline;
 mod plain;
 #[cfg(feature = "png")]
 mod png;
+mod saved;
 mod sketch;
 mod svg;
 #[cfg(test)]

@@ -24,9 +24,6 @@ impl Builder {
 
     /// Refuses what programs have to say themselves.
     pub(crate) fn for_any_program(self) -> Result<Self> {
-        if self.is_recorded() {
-            return Err(Error::invalid("record", "a cluster that serves other programs is not recorded"));
-        }
         match self.worker_init.or(self.worker_exit) {
             None => Ok(self),
             Some(_) => Err(Error::invalid(

@@ -3,12 +3,10 @@
 use super::Builder;
 use crate::client::Client;
 use crate::error::Result;
-use crate::events::sources::RunSources;
 use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
 use crate::status::Mode;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// How many runs the rings of recorded threads or workers have room for together: those of a tenth of a second, of the
 /// shortest tasks that there are.
@@ -76,6 +74,12 @@ impl Builder {
         self.recording.limit().map(drop)
     }
 
+    /// The directory in which a local cluster records its programs, and the limit of its file.
+    pub(crate) fn recorded_in(&self) -> Result<Option<(PathBuf, Option<u64>)>> {
+        let limit = self.recording.limit()?;
+        Ok(self.recording.path.clone().map(|path| (path, limit)))
+    }
+
     /// Whether it is to be recorded.
     pub(super) fn is_recorded(&self) -> bool {
         self.recording.path.is_some()
@@ -83,15 +87,10 @@ impl Builder {
 }
 
 impl Recording {
-    /// What runs are taken from, if they are recorded.
-    pub(super) fn sources(&self) -> Option<Arc<RunSources>> {
-        self.path.as_ref().map(|_| Arc::default())
-    }
-
-    /// Begins to record a client.
-    pub(super) fn begin(&self, client: Client, sources: Option<Arc<RunSources>>) -> Result<Client> {
-        let (Some(path), Some(sources)) = (&self.path, sources) else { return Ok(client) };
-        client.recorded(path, self.limit()?, sources)
+    /// Begins to record a client, if it is to be.
+    pub(super) fn begin(&self, client: Client) -> Result<Client> {
+        let Some(path) = &self.path else { return Ok(client) };
+        client.recorded(path, self.limit()?)
     }
 
     /// Bytes of the file, checked.

@@ -30,7 +30,8 @@ use super::lowering::PictureRoots;
 use super::{Computable, Lowering};
 use crate::delayed::Delayed;
 use crate::error::{Error, Result};
-use crate::events::{EventKind, EventLog, TaskRun};
+use crate::events::saved::SavedLog;
+use crate::events::{EventLog, Outcome, Run};
 use crate::files::write_whole;
 use crate::graph::node::Node;
 use crate::graph::{Dag, picture};
@@ -216,8 +217,7 @@ impl Picture {
             #[cfg(feature = "picture-png")]
             Ending::Png => self.to_png()?,
         };
-        write_whole(path, false, |out| out.write_all(&bytes))
-            .map_err(|e| Error::Resource { resource: path.display().to_string(), reason: e.to_string() })
+        write(path, &bytes)
     }
 
     fn draw<R>(&self, draw: impl FnOnce(&insight::Picture<'_>) -> R) -> Result<R> {
@@ -270,25 +270,74 @@ fn tell(graph: &mut TaskGraph, id: TaskId, ran: &Ran) {
 
 /// The last run of each task, by its hash.
 fn runs(log: &EventLog) -> FxHashMap<u64, Ran> {
-    let mut runs = FxHashMap::default();
-    for event in log.events() {
-        let (task, state, time) = match &event.kind {
-            EventKind::TaskStarted { task } => (task, TaskState::Running, None),
-            EventKind::TaskFinished { task, took } => (task, TaskState::Released, Some(*took)),
-            EventKind::TaskFailed { task, took } => (task, TaskState::Failed, Some(*took)),
-            EventKind::TaskCancelled { task, took } => (task, TaskState::Cancelled, Some(*took)),
-            _ => continue,
+    let ran = |run: &Run| {
+        let state = match run.outcome {
+            Outcome::Finished => TaskState::Released,
+            Outcome::Failed | Outcome::Lost => TaskState::Failed,
+            Outcome::Cancelled => TaskState::Cancelled,
+            _ => TaskState::Running,
         };
-        if let Some(hash) = hash(task) {
-            runs.insert(hash, Ran { state, time, worker: task.worker.clone() });
-        }
-    }
-    runs
+        (run.hash, Ran { state, time: run.took(), worker: run.worker.to_string() })
+    };
+    log.runs().iter().map(ran).collect()
 }
 
-/// The hash in a task's key, which is the name and behind it 16 digits.
-fn hash(task: &TaskRun) -> Option<u64> {
-    u64::from_str_radix(task.key.rsplit('-').next()?, 16).ok()
+/// Draws what a saved log has of one graph, or of all, into a file, as [`Picture::save`] does: each task with where and how long it ran, and
+/// what it used, as far as that was recorded.
+///
+/// ```
+/// use swath::client::picture;
+/// use swath::events::saved::SavedLog;
+/// use swath::{Client, delayed};
+/// # let directory = tempfile::tempdir().expect("a directory");
+/// # let path = |name: &str| directory.path().join(name);
+/// let client = Client::threads(2);
+/// client.compute(&delayed(|x: i64| x + 1).name("inc").map(0..10))?;
+/// client.save_events(path("run.swath"))?;
+/// let log = SavedLog::open(path("run.swath")).expect("a log");
+/// picture::save_log(&log, None, path("run.svg"))?;
+/// assert!(picture::outline_log(&log, None)?.starts_with("10 tasks"));
+/// # Ok::<(), swath::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`Picture::save`]; [`Error::Invalid`] where the log has nothing of that graph, or a part of it cannot be read.
+pub fn save_log(log: &SavedLog, graph: Option<u32>, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let ending = Ending::of(path)?;
+    let graph = graph_of(log, graph)?;
+    let sketch = Sketch::of(&graph, Style::default())?;
+    let bytes = match ending {
+        Ending::Svg => sketch.lay_out().to_svg().into_bytes(),
+        Ending::Html => sketch.lay_out().to_html().into_bytes(),
+        Ending::Dot => sketch.to_dot().into_bytes(),
+        #[cfg(feature = "picture-png")]
+        Ending::Png => sketch.lay_out().to_png()?,
+    };
+    write(path, &bytes)
+}
+
+/// The same as lines of text.
+///
+/// # Errors
+/// As [`save_log`].
+pub fn outline_log(log: &SavedLog, graph: Option<u32>) -> Result<String> {
+    let graph = graph_of(log, graph)?;
+    Ok(Sketch::of(&graph, Style::default())?.outline())
+}
+
+fn graph_of(log: &SavedLog, graph: Option<u32>) -> Result<TaskGraph> {
+    let tasks = TaskGraph::of_log(log, graph).map_err(|e| Error::invalid("event log", e.to_string()))?;
+    match (tasks.is_empty(), graph) {
+        (false, _) => Ok(tasks),
+        (true, Some(graph)) => Err(Error::invalid("graph", format!("nothing is known of a graph {graph}"))),
+        (true, None) => Err(Error::invalid("graph", "nothing has run")),
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_whole(path, false, |out| out.write_all(bytes))
+        .map_err(|e| Error::Resource { resource: path.display().to_string(), reason: e.to_string() })
 }
 
 /// The kinds of files.

@@ -3,7 +3,9 @@
 use super::{PoolThread, ThreadPool};
 use crate::coordinator;
 use crate::error::{Error, Result};
-use crate::events::{EventRecords, WorkerRuns};
+use crate::events::journal::Step;
+use crate::events::sources::RunSources;
+use crate::events::{EventKind, EventRecords, WorkerRuns};
 use crate::exec::queries::{answer_in_process, in_process};
 use crate::exec::{on_machine, scattered};
 use crate::graph::label::TaskLabel;
@@ -143,6 +145,14 @@ impl Backend for ThreadPool {
         Ok(())
     }
 
+    fn sources(&self) -> Option<Arc<RunSources>> {
+        Some(Arc::clone(&self.sources))
+    }
+
+    fn note(&self, _task: Option<TaskId>, kind: EventKind) {
+        self.sources.note(Step { session: None, kind });
+    }
+
     fn progress(&self) -> Progress {
         self.groups.progress(self.is_closed())
     }
@@ -166,7 +176,10 @@ impl Backend for ThreadPool {
                 .iter()
                 .map(|s| WorkerRuns { worker: s.name.to_string(), records: s.runs.ring().read() })
                 .collect();
-            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, workers: Vec::new() }))));
+            return Reply::ready(Ok(Answer::Events(Box::new(EventRecords { runs, steps: self.sources.steps() }))));
+        }
+        if let Question::Logs = question {
+            return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
         }
         if let Question::Explain(job, index) = question {
             return Reply::ready(Ok(Answer::Explained(Box::new(self.explain_task(TaskId { job, index })))));

@@ -299,6 +299,7 @@ impl ThreadPool {
             thread: thread.number,
             worker: &thread.name,
             encodes: self.encodes,
+            sources: &self.sources,
             coordination: &self.coordination,
         };
         if !job.limited || !job.given_up.lock().contains_key(&id) {

@@ -38,11 +38,12 @@ mod tests;
 mod time;
 
 use crate::error::{Error, Result, TaskError};
-use crate::events::sources::RunSources;
+use crate::events::sources::{RingOwner, RunSources};
 use crate::exec::Checks;
 use crate::exec::attempt::results_of_parts;
 use crate::exec::budget::Budget;
 use crate::exec::coordination::LocalCoordination;
+use crate::exec::logs::TaskLogs;
 use crate::fairness::{Program, Rank};
 use crate::graph::dag::row;
 use crate::graph::{Dag, Graph};
@@ -85,6 +86,7 @@ struct PoolThread {
     name: Arc<str>,
     number: usize,
     runs: Arc<OwnRing>,
+    _owner: RingOwner,
     /// For how many reasons another thread runs in its place. Changed under the queue's lock.
     away: AtomicU32,
     /// Whether its task is of a task. Changed under the queue's lock, too.
@@ -135,7 +137,9 @@ pub(crate) struct ThreadPool {
     /// How many runs each thread remembers.
     recorded: usize,
     /// What takes them, if they are recorded in a file.
-    recording: Option<Arc<RunSources>>,
+    sources: Arc<RunSources>,
+    /// What tasks log.
+    logs: TaskLogs,
     sampled: SampledThreads,
 }
 
@@ -186,7 +190,8 @@ impl ThreadPool {
             budget: budget.map(|limit| Arc::new(Budget::new(limit))),
             deadlines: Deadlines::default(),
             recorded,
-            recording: checks.recording,
+            logs: TaskLogs::new(Arc::clone(&checks.sources)),
+            sources: checks.sources,
             sampled: SampledThreads::new(),
             encodes: checks.encodes,
             coordination: LocalCoordination::new(false, checks.encodes),
@@ -208,13 +213,12 @@ impl ThreadPool {
             let number = queue.threads.len();
             let name: Arc<str> = format!("swath-thread-{number}").into();
             let runs = Arc::new(OwnRing::new(self.recorded));
-            if let Some(sources) = &self.recording {
-                sources.add(&name, Arc::clone(&runs) as Arc<dyn RunSource>);
-            }
+            let owner = self.sources.add(&name, &(Arc::clone(&runs) as Arc<dyn RunSource>));
             let thread = Arc::new(PoolThread {
                 name,
                 number,
                 runs,
+                _owner: owner,
                 away: AtomicU32::new(0),
                 nested: AtomicBool::new(false),
                 running: cancelled::Running::default(),

@@ -44,6 +44,12 @@ impl TaskScope for ThreadScope {
         }
     }
 
+    fn log(&self, record: &log::Record<'_>) {
+        if let (Some(pool), Some(task)) = (self.pool.upgrade(), self.info()) {
+            pool.logs.add(&task, record);
+        }
+    }
+
     fn step_aside(&self, kind: WaitKind) -> Option<Aside> {
         let pool = self.pool.upgrade()?;
         let has_some = |job: &Arc<PoolJob>| job.needs.contains_key(&self.id.get());

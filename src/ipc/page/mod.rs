@@ -13,7 +13,7 @@ pub(crate) use name::{PageName, start_time};
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::captured::CapturedOutput;
 use crate::ipc::file_limit::longest_file;
-use crate::ipc::ring::{Ring, RingEntry, RunSource};
+use crate::ipc::ring::{MemoryGauges, Ring, RingEntry, RunSource};
 use crate::version::VERSION;
 use account::Account;
 use gauges::Gauges;
@@ -479,6 +479,15 @@ impl RunSource for ControlPage {
     fn ring(&self) -> Ring<'_> {
         self.ring()
     }
+
+    fn memory(&self) -> Option<MemoryGauges> {
+        let gauges = self.gauges();
+        let (managed, segments) = (gauges.managed(), gauges.segments());
+        // A worker without a limit does not look at what its process uses.
+        let private = self.samples().last().copied().unwrap_or(0);
+        let used = (private + segments).max(managed);
+        Some(MemoryGauges { used, limit: gauges.limit(), managed, segments, spilled: gauges.spilled() })
+    }
 }
 
 #[cfg(test)]
@@ -538,7 +547,7 @@ mod tests {
         assert_eq!(theirs.samples(), (4..20).map(|i| i * 100).collect::<Vec<_>>());
         assert_eq!(theirs.last_log(), b"last words\n");
         assert_eq!(theirs.reason().as_deref(), Some("no more descriptors"));
-        theirs.ring().end(token, Ended::Finished, 60);
+        theirs.ring().end(token, Ended::Finished, 60, None);
         let runs = theirs.ring().read();
         assert_eq!((runs.len(), runs[0].start, runs[0].end), (1, 50, Some((60, Ended::Finished))));
         assert_eq!(runs[0].run.name.as_deref(), Some("named"));

@@ -386,7 +386,7 @@ impl Sim {
             Word::Finished(completions) => self.s.finished(w.id, completions, self.now),
             Word::Retracted(tasks) => self.s.retracted(w.id, &tasks),
             Word::Bounced(tasks) => self.s.bounced(w.id, &tasks),
-            Word::Exported(id, result) => self.s.exported(w.id, id, result),
+            Word::Exported(id, result) => drop(self.s.exported(w.id, id, result)),
         }
     }
 

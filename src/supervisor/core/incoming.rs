@@ -2,12 +2,20 @@
 
 use super::fleet::Phase;
 use super::loans::Borrower;
+use super::memory::pause_of;
 use super::{Core, SessionEnd, owner_of, session_of};
 use crate::error::DeathCause;
+use crate::events::EventKind;
+use crate::events::programs::News;
 use crate::host::report;
-use crate::ids::WorkerId;
-use crate::message::FromWorker;
+use crate::ids::{TaskId, WorkerId};
+use crate::ipc::payload::Payload;
+use crate::job::Failure;
+use crate::message::{FromWorker, MovedResult};
 use crate::supervisor::effects::Effects;
+
+/// Where a result goes that is sent: whoever reads it maps it there, without another copy.
+const SHARED_MEMORY: &str = "shared memory";
 
 impl Core {
     /// Takes in a message of a worker. An error ends it, see [`Core::misunderstood`].
@@ -35,12 +43,22 @@ impl Core {
                 self.count_of_worker(worker, completions.len());
                 self.scheduler.finished(worker, completions, self.now(fx));
             }
-            FromWorker::Retracted(tasks) => self.scheduler.retracted(worker, &tasks),
+            FromWorker::Retracted(tasks) => {
+                self.scheduler.retracted(worker, &tasks);
+                let name = self.name_of(worker).to_string();
+                for task in tasks {
+                    self.note_of_task(task, |key| EventKind::Retracted { key, worker: name.clone() }, fx);
+                }
+            }
             FromWorker::Bounced(tasks) => self.scheduler.bounced(worker, &tasks),
-            FromWorker::Exported(task, result) => self.scheduler.exported(worker, task, result),
+            FromWorker::Exported(task, result) => self.exported(worker, task, result, fx),
+            FromWorker::Moved(moved) => self.moved(worker, moved, fx),
             FromWorker::Released(segments) => self.loans.take_back(Borrower::Worker(worker), segments),
             FromWorker::FilesEnded(files) => self.files_ended(files, owner_of(worker), fx),
-            FromWorker::Paused(paused) => self.scheduler.paused(worker, paused),
+            FromWorker::Paused(paused) => {
+                self.scheduler.paused(worker, paused);
+                self.note_pause(worker, paused, fx);
+            }
             FromWorker::Retire => {
                 if let Some(process) = self.fleet.workers.get_mut(&worker) {
                     process.terminated = true;
@@ -58,7 +76,12 @@ impl Core {
                     self.stay(worker);
                 }
             }
-            FromWorker::Function { log_id, name } => self.history.add_function(log_id, name),
+            FromWorker::Function { log_id, name } => {
+                if fx.takes_news() {
+                    fx.tell(News::Function(log_id, name.clone()));
+                }
+                self.history.add_function(log_id, name);
+            }
             FromWorker::Printed { number, stderr, bytes, tasks } => {
                 if let Some(process) = self.fleet.workers.get_mut(&worker) {
                     process.told = number;
@@ -72,6 +95,45 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    fn exported<E: Effects>(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        result: Result<Payload, Box<Failure>>,
+        fx: &mut E,
+    ) {
+        let bytes = result.as_ref().ok().map(Payload::nbytes);
+        let took = self.scheduler.exported(worker, task, result);
+        if let (Some(bytes), Some(took)) = (bytes, took) {
+            let (from, to) = (self.name_of(worker).to_string(), SHARED_MEMORY.to_string());
+            self.note_of_task(task, |key| EventKind::Transfer { key, from, to, bytes, took }, fx);
+        }
+    }
+
+    /// A worker has moved results to disk, or back.
+    fn moved<E: Effects>(&self, worker: WorkerId, moved: Vec<MovedResult>, fx: &mut E) {
+        for MovedResult { task, loaded, bytes, took } in moved {
+            let worker = self.name_of(worker).to_string();
+            let kind = |key| match loaded {
+                true => EventKind::Loaded { key, worker, bytes, took },
+                false => EventKind::Spilled { key, worker, bytes, took },
+            };
+            self.note_of_task(task, kind, fx);
+        }
+    }
+
+    fn note_pause<E: Effects>(&self, worker: WorkerId, paused: bool, fx: &mut E) {
+        let name = self.name_of(worker).to_string();
+        let kind = match paused {
+            true => {
+                let reason = fx.page(worker).and_then(pause_of);
+                EventKind::WorkerPaused { worker: name, reason: reason.unwrap_or_else(|| "it has no room".to_string()) }
+            }
+            false => EventKind::WorkerResumed { worker: name },
+        };
+        self.note(worker, kind, fx);
     }
 
     /// What a worker has sent makes no sense.

@@ -1,11 +1,13 @@
 //! Large graphs on their way in. Another thread prepares them, so that meanwhile nobody waits but who asks about them.
 
 use super::Core;
+use crate::events::programs::News;
 use crate::ids::{JobId, SessionId};
 use crate::job::JobSpec;
 use crate::message::{Question, Request, ToSession};
 use crate::scheduler::{Prepared, SubmitError};
 use crate::supervisor::effects::Effects;
+use crate::task::program::calls;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::collections::VecDeque;
 
@@ -83,6 +85,10 @@ impl Intake {
 
 impl Core {
     pub(super) fn submit<E: Effects>(&mut self, job: JobId, spec: JobSpec, fx: &mut E) {
+        if fx.takes_news() {
+            let calls = (0..spec.len() as u32).map(|index| calls(spec.body(index)).count()).sum::<usize>();
+            fx.tell(News::Graph(job, u32::try_from(calls).unwrap_or(u32::MAX)));
+        }
         if spec.len() <= self.intake.large {
             let taken = Prepared::new(job, spec.into()).and_then(|job| self.scheduler.take(job, self.now(fx)));
             return self.tell_refused(job, taken, fx);

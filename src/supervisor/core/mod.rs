@@ -38,8 +38,9 @@ use super::budget::BudgetShare;
 use super::effects::{Effects, Timer, WorkerPage};
 use crate::coordinator::Coordinator;
 use crate::error::{DeathCause, Result};
-use crate::events::journal::{ProcessStep, WorkerStep};
-use crate::ids::{SessionId, WorkerId};
+use crate::events::EventKind;
+use crate::events::journal::Step;
+use crate::ids::{SessionId, TaskId, WorkerId};
 use crate::ipc::page::PageName;
 use crate::ipc::payload::Payload;
 use crate::message::ToWorker;
@@ -176,8 +177,19 @@ impl Core {
         }
     }
 
-    fn note<E: Effects>(&self, slot: usize, worker: WorkerId, pid: u32, what: ProcessStep, fx: &mut E) {
-        let step = WorkerStep { worker: self.fleet.slots[slot].name.clone(), pid, what };
+    /// Remembers that something has happened to a worker.
+    fn note<E: Effects>(&self, worker: WorkerId, kind: EventKind, fx: &mut E) {
+        self.note_step(Some(worker), Step { session: None, kind }, fx);
+    }
+
+    /// The same of a task, if it has a call that is known by name.
+    fn note_of_task<E: Effects>(&self, task: TaskId, kind: impl FnOnce(String) -> EventKind, fx: &mut E) {
+        if let Some(key) = self.key_of(task) {
+            self.note_step(None, Step { session: Some(task.job.session), kind: kind(key) }, fx);
+        }
+    }
+
+    fn note_step<E: Effects>(&self, worker: Option<WorkerId>, step: Step, fx: &mut E) {
         fx.noted(worker, &step);
         self.history.steps.note(step);
     }
@@ -201,6 +213,9 @@ impl Core {
             self.scheduler.dispatch(self.now(fx), &mut commands);
             for command in commands {
                 self.obey(command, fx);
+            }
+            for (task, attempt) in self.scheduler.take_retried() {
+                self.note_of_task(task, |key| EventKind::Retried { key, attempt }, fx);
             }
             if !std::mem::take(&mut self.agenda.unsettled) {
                 break;

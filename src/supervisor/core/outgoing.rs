@@ -56,6 +56,7 @@ impl Core {
                 parts: task.parts,
                 body,
                 inputs: task.inputs,
+                arrived: 0,
             });
         }
         if !batch.is_empty() {

@@ -50,6 +50,7 @@ impl Core {
             process.open_line = !bytes.ends_with(b"\n");
             let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
             self.history.recent_lines[process.slot].push(stream, tasks, bytes, fx.wall_clock());
+            fx.printed(worker, &self.fleet.slots[process.slot].name, stream, tasks, bytes);
         }
     }
 }

@@ -4,12 +4,13 @@ use super::blame::Suspects;
 use super::{Core, WorkerProcess};
 use crate::error::LogLine;
 use crate::error::{DeathCause, DeathRecord};
-use crate::events::journal::{Journal, WorkerStep};
+use crate::events::journal::{Journal, Step};
+use crate::events::recent_lines::RecentLines;
 use crate::graph::node;
 use crate::ids::TaskId;
 use crate::ipc::ring::RingRecord;
+use crate::job::CallName;
 use crate::supervisor::effects::{Effects, WorkerPage};
-use crate::supervisor::recent_lines::RecentLines;
 use crate::task::function::{Record, short_name};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -33,7 +34,7 @@ pub(super) struct History {
     pub(super) past_runs: Vec<Vec<RingRecord>>,
     /// By log id: names of functions of a program that is not ours, as its workers have told them.
     functions: FxHashMap<u64, String>,
-    pub(super) steps: Journal<WorkerStep>,
+    pub(super) steps: Journal<Step>,
 }
 
 impl History {
@@ -65,6 +66,10 @@ impl History {
         if self.functions.len() < MOST_FUNCTIONS {
             self.functions.insert(log_id, name);
         }
+    }
+
+    pub(super) fn functions(&self) -> impl Iterator<Item = (u64, String)> {
+        self.functions.iter().map(|(log_id, name)| (*log_id, name.clone()))
     }
 
     /// The last lines that a worker has written to its standard output and error.
@@ -130,6 +135,16 @@ impl Core {
             true => Record::at(log_id).map(|record| short_name(record.path())),
             false => self.history.functions.get(&log_id).cloned(),
         }
+    }
+
+    /// The key of the last call of a task, as far as its name is known here.
+    pub(super) fn key_of(&self, id: TaskId) -> Option<String> {
+        let call = self.scheduler.call(id)?;
+        let name = match (&call.name, self.program.is_own) {
+            (CallName::Function(log_id), false) => self.history.functions.get(log_id).cloned()?,
+            (name, _) => name.name()?,
+        };
+        Some(node::key(&name, call.key))
     }
 
     /// The key of the last call of a task, which is also that of its result.

@@ -6,9 +6,11 @@ use super::on_command::Asker;
 use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
 use crate::error::LogLine;
+use crate::events::programs::News;
+use crate::events::sources::RunSources;
 use crate::events::{EventRecords, WorkerRuns};
 use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
-use crate::job::HeldResult;
+use crate::job::{GroupCounts, HeldResult};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
 use crate::status::{RunningTask, SharedObject, WorkerInfo, WorkerState};
@@ -20,7 +22,8 @@ use swath_insight::explain::KeyPrefix;
 pub(crate) struct Overview {
     pub(crate) workers: Vec<WorkerInfo>,
     pub(crate) deaths: Vec<crate::error::DeathRecord>,
-    pub(crate) logs: Vec<LogLine>,
+    /// Each with the time when it came.
+    pub(crate) logs: Vec<(u64, LogLine)>,
     pub(crate) unfinished: u64,
     pub(crate) shared: Vec<SharedObject>,
 }
@@ -73,6 +76,7 @@ impl Core {
                 }
             }
             Request::Coordinate(request) => self.coordinate(session, request, fx),
+            Request::Note(step) => self.note_step(None, *step, fx),
         }
     }
 
@@ -87,7 +91,7 @@ impl Core {
             Question::Workers => Answer::Workers(self.workers(fx)),
             Question::Memory => Answer::Memory(Box::new(self.memory(fx))),
             Question::Deaths => Answer::Deaths(self.history.deaths.iter().cloned().collect()),
-            Question::Logs => Answer::Logs(self.logs()),
+            Question::Logs => Answer::Logs(self.logs().into_iter().map(|(_, line)| line).collect()),
             Question::Events => Answer::Events(Box::new(self.events(session, fx))),
             Question::Explain(job, index) => Answer::Explained(Box::new(self.explain(TaskId { job, index }, fx))),
             Question::Find { prefix, from, by } => {
@@ -96,9 +100,7 @@ impl Core {
                 Answer::Found(Box::new(found))
             }
             Question::Groups(by) => {
-                let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
-                let running = pages.flat_map(|page| page.progress());
-                let groups = self.scheduler.groups(session, by, running);
+                let groups = self.groups(session, by, fx);
                 Answer::Groups(groups, (self.fleet.ready().count() * self.settings.threads) as u32)
             }
             Question::WaitForWorkers { n, millis } => {
@@ -219,7 +221,9 @@ impl Core {
                 submitter == session || submitter.is_of_tasks()
             });
         }
-        EventRecords { runs, workers: self.history.steps.entries() }
+        let mut steps = self.history.steps.entries();
+        steps.retain(|step| step.what.is_for(session));
+        EventRecords { runs, steps }
     }
 
     pub(crate) fn overview<E: Effects>(&self, fx: &E) -> Overview {
@@ -230,9 +234,43 @@ impl Core {
         Overview { workers, deaths, logs: self.logs(), unfinished, shared }
     }
 
-    fn logs(&self) -> Vec<LogLine> {
+    fn groups<E: Effects>(&self, session: SessionId, by: Option<TaskId>, fx: &E) -> Vec<GroupCounts> {
+        let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
+        let running = pages.flat_map(|page| page.progress());
+        self.scheduler.groups(session, by, running)
+    }
+
+    /// Tells a recording how the tasks of each program are counted.
+    pub(crate) fn tell_counts<E: Effects>(&self, fx: &mut E) {
+        for session in self.sessions.ends.keys().filter(|session| !session.is_of_tasks()) {
+            let groups = self.groups(*session, None, fx);
+            fx.tell(News::Counts { session: *session, groups, ended: false });
+        }
+    }
+
+    /// Gives a recording what is remembered.
+    pub(crate) fn remember<E: Effects>(&self, sources: &RunSources, fx: &E) {
+        for (slot, past) in self.fleet.slots.iter().zip(&self.history.past_runs) {
+            let (worker, records) = (slot.name.clone(), past.clone());
+            sources.program.note(News::Past { worker, records, is_there: false });
+        }
+        for process in self.fleet.workers.values() {
+            let worker = self.fleet.slots[process.slot].name.clone();
+            let records = fx.page(process.id).map(WorkerPage::runs).unwrap_or_default();
+            sources.program.note(News::Past { worker, records, is_there: true });
+        }
+        self.history.functions().for_each(|(id, name)| sources.program.note(News::Function(id, name)));
+        sources.program.note(News::Steps(self.history.steps.entries()));
+        self.logs().into_iter().for_each(|(_, line)| sources.lines.push(line));
+        for session in self.sessions.ends.keys().filter(|session| !session.is_of_tasks()) {
+            let groups = self.groups(*session, None, fx);
+            sources.program.note(News::Counts { session: *session, groups, ended: false });
+        }
+    }
+
+    fn logs(&self) -> Vec<(u64, LogLine)> {
         let slots = self.fleet.slots.iter().zip(&self.history.recent_lines);
-        slots.flat_map(|(slot, lines)| lines.lines(&slot.name)).collect()
+        slots.flat_map(|(slot, lines)| lines.arrived(&slot.name, usize::MAX)).collect()
     }
 
     pub(crate) fn open_session<E: Effects>(&mut self, session: SessionId, end: SessionEnd, fx: &mut E) {
@@ -251,6 +289,10 @@ impl Core {
 
     /// The client or the program that had the session has left.
     pub(crate) fn close_session<E: Effects>(&mut self, session: SessionId, fx: &mut E) {
+        if fx.takes_news() && !session.is_of_tasks() {
+            let groups = self.groups(session, None, fx);
+            fx.tell(News::Counts { session, groups, ended: true });
+        }
         self.sessions.close(session);
         self.intake.close(session);
         self.adapts_no_more(session);

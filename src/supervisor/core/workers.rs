@@ -4,7 +4,8 @@ use super::fleet::{FailedStart, Phase, WorkerProcess};
 use super::loans::Borrower;
 use super::{Core, owner_of, session_of};
 use crate::error::{DeathCause, Result};
-use crate::events::journal::ProcessStep;
+use crate::events::EventKind;
+use crate::events::file::lost;
 use crate::host::report;
 use crate::ids::WorkerId;
 use crate::ipc::clock;
@@ -33,7 +34,8 @@ impl Core {
         let now = self.time(fx);
         self.fleet.slots[slot].begin(id, now);
         report!(Debug, "{} started as process {pid}", self.fleet.slots[slot].name);
-        self.note(slot, id, pid, ProcessStep::Started, fx);
+        let started = EventKind::WorkerStarted { worker: self.fleet.slots[slot].name.clone(), pid };
+        self.note(id, started, fx);
         self.fleet.workers.insert(id, WorkerProcess::new(id, slot, pid, now));
         Ok(())
     }
@@ -117,7 +119,8 @@ impl Core {
         process.phase = Phase::Ready;
         let (slot, pid, to_retire) = (process.slot, process.pid, process.to_retire);
         self.fleet.slots[slot].failed = None;
-        self.note(slot, worker, pid, ProcessStep::Ready, fx);
+        let ready = EventKind::WorkerReady { worker: self.fleet.slots[slot].name.clone(), pid };
+        self.note(worker, ready, fx);
         self.scheduler.worker_joined(worker, self.spec(slot));
         if to_retire || self.fleet.slots[slot].closing {
             self.scheduler.worker_retiring(worker);
@@ -151,8 +154,12 @@ impl Core {
         let suspects = self.suspects(&process, &cause, fx);
         let mut record = self.record(&process, &suspects, cause, fx);
         record.available = available;
-        let step = if expected { ProcessStep::Retired } else { ProcessStep::Lost(record.cause.clone()) };
-        self.note(slot, worker, process.pid, step, fx);
+        let (name, pid) = (self.fleet.slots[slot].name.clone(), process.pid);
+        let end = match expected {
+            true => EventKind::WorkerRetired { worker: name, pid },
+            false => lost(name, pid, &record.cause),
+        };
+        self.note(worker, end, fx);
         let past = &mut self.history.past_runs[slot];
         past.extend(fx.page(worker).map(WorkerPage::runs).unwrap_or_default());
         past.drain(..past.len().saturating_sub(self.settings.events));

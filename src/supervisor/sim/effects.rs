@@ -114,7 +114,7 @@ impl Effects for SimEffects {
     }
 
     fn wall_clock(&self) -> u64 {
-        self.clock.get().as_millis() as u64
+        self.clock.get().as_nanos() as u64
     }
 
     fn prepare(&mut self, job: JobId, spec: JobSpec) -> Option<std::result::Result<Prepared, SubmitError>> {

@@ -8,6 +8,7 @@
 //! Values of elsewhere that several tasks read are here too, encoded and decoded ([`shared`]). What is decoded of them is
 //! the first to leave memory.
 
+mod moves;
 mod need;
 mod shared;
 
@@ -30,6 +31,7 @@ use crate::task::function::Record;
 use crate::task::shared_input::SharedInput;
 use crate::task::size::Size;
 use log::Level;
+use moves::Moves;
 use need::Used;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
@@ -125,6 +127,7 @@ pub(super) struct Store {
     pool: SegmentPool,
     page: Arc<ControlPage>,
     statm: Statm,
+    moves: Moves,
 }
 
 impl Store {
@@ -165,6 +168,7 @@ impl Store {
             pool,
             page,
             statm: Statm::of_self(),
+            moves: Moves::default(),
         }
     }
 
@@ -236,7 +240,9 @@ impl Store {
                 (None, None) => return Ok(None),
             }
         };
+        let began = Instant::now();
         let (value, bytes) = load(&on_disk, made.codec)?;
+        self.moves.add(id, true, on_disk.len(), began);
         let mut state = self.state.lock();
         state.clock += 1;
         let used = state.clock;
@@ -268,7 +274,9 @@ impl Store {
                 }
             }
         };
+        let began = Instant::now();
         let (value, _) = load(&on_disk, codec)?;
+        self.moves.add(id, true, on_disk.len(), began);
         let removed = {
             let mut state = self.state.lock();
             let same = state.entries.get(&id).is_some_and(|entry| entry.generation == generation);
@@ -523,7 +531,7 @@ impl Store {
         };
         // The value's own code runs: if it ends this process, it is to blame.
         let _shown = self.page.begin_result(victim.id);
-        let codec = victim.codec;
+        let (codec, began) = (victim.codec, Instant::now());
         let written = match codec.flat(&victim.value) {
             // As it lies in memory, of which there is little.
             Some(flat) => disk.write_plain(flat.parts()),
@@ -548,6 +556,7 @@ impl Store {
                 }
                 let len = on_disk.len();
                 self.page.gauges().count_moved(len);
+                self.moves.add(id, false, len, began);
                 let on_disk = Arc::new(on_disk);
                 if let Some(entry) = state.entries.get_mut(&id).filter(|e| e.generation == generation) {
                     entry.disk = Some(Arc::clone(&on_disk));
