@@ -155,6 +155,14 @@ pub fn what_is_done_says_where_its_result_is(client: &Client) {
     let time = &told.timeline;
     assert!(time.submitted.unwrap() <= time.started.unwrap() && time.started <= time.ended, "{told:?}");
     assert!(told.to_string().contains("So far: submitted ") && told.to_string().contains("It has run once"), "{told}");
+    let labelled = {
+        let _label = swath::label("load");
+        client.submit(&delayed(inc).call(2)).unwrap()
+    };
+    ended(&labelled);
+    let told = explain(client, &labelled);
+    assert_eq!(told.task.label.as_deref(), Some("load"), "{told}");
+    assert!(told.to_string().contains(" of \"load\" "), "{told}");
     let given = client.scatter(3_i64).unwrap();
     let told = explain(client, &given);
     assert_eq!((told.state, &told.why), (TaskState::Memory, &Why::Given));
