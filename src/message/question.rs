@@ -4,6 +4,7 @@ use crate::bytes::Bytes;
 use crate::error::LogLine;
 use crate::error::{Cause, DeathRecord, Error, PublishError, Result};
 use crate::events::EventRecords;
+use crate::events::following::{self, Seen};
 use crate::ids::{JobId, TaskId};
 use crate::job::{GroupCounts, HeldResult};
 use crate::memory::report::MemoryReport;
@@ -22,6 +23,8 @@ pub(crate) enum Question {
     Memory,
     Logs,
     Events,
+    /// The workers that there are, and what has happened to them since.
+    Follow(Seen),
     Explain(JobId, u32),
     /// The session's tasks, counted by name and state. Where a task asks, by that number: those of the session that the task is
     /// of.
@@ -84,6 +87,7 @@ pub(crate) enum Answer {
     Memory(Box<MemoryReport>),
     Logs(Vec<LogLine>),
     Events(Box<EventRecords>),
+    Followed(Box<following::Workers>),
     Explanation(Box<Explanation>),
     /// With the number of threads that run tasks.
     Groups(Vec<GroupCounts>, u32),
@@ -137,6 +141,8 @@ pub(crate) struct Memory;
 pub(crate) struct Logs;
 /// What has happened to tasks and workers.
 pub(crate) struct Events;
+/// Which workers there are, and what has happened to them since.
+pub(crate) struct Follow(pub(crate) Seen);
 /// Why a task is where it is.
 pub(crate) struct Explain(pub(crate) TaskId);
 /// Tasks counted by name and state.
@@ -225,6 +231,7 @@ questions! {
     self: Memory => Question::Memory, Answer::Memory(report) => *report => MemoryReport;
     self: Logs => Question::Logs, Answer::Logs(lines) => lines => Vec<LogLine>;
     self: Events => Question::Events, Answer::Events(records) => *records => EventRecords;
+    self: Follow => Question::Follow(self.0), Answer::Followed(workers) => *workers => following::Workers;
     self: Explain => Question::Explain(self.0.job, self.0.index),
         Answer::Explanation(explanation) => *explanation => Explanation;
     self: Groups => Question::Groups(context::id()), Answer::Groups(groups, threads) => (groups, threads) => (Vec<GroupCounts>, u32);
