@@ -179,7 +179,7 @@ macro_rules! suite {
                 nobody_is_counted_twice_or_lost the_numbers_add_up_at_every_moment
                 a_closed_client_has_nothing_unfinished watching_ends_with_the_last_state progress_of_some_results
                 what_a_task_says_of_itself_moves_its_group;
-            events: of_graphs_and_tasks of_what_runs_take of_failures of_cancelled_tasks of_notes_and_labels watched saved_and_opened;
+            events: of_graphs_and_tasks of_what_runs_take of_waits_in_tasks of_failures of_cancelled_tasks of_notes_and_labels watched saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;
             depth: a_thousand_levels_work what_would_overflow_a_stack_is_an_error;

@@ -310,6 +310,8 @@ pub(crate) fn run_named(record: RingRecord, name: Arc<str>, worker: &Arc<str>, r
         run.bytes_in = measured(details.bytes_in);
         run.bytes_out = measured(details.bytes_out);
         run.peak = measured(details.peak);
+        let [reading, writing, suspended] = details.times.map(|time| measured(time).map(|time| ruler.between(0, time)));
+        (run.reading, run.writing, run.suspended) = (reading, writing, suspended);
     }
     if let Some((end, ended)) = end {
         let outcome = match ended {

@@ -1,9 +1,11 @@
 //! What somebody reads of the log of events while it goes on: each run and each event once.
 
+use super::saved::MemorySample;
 use super::sources::{RunSources, SourceReader, Taken};
 use super::{ClientLog, Event, Names, Outcome, Run, client_event, event, run_of};
 use crate::ids::SessionId;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How far a reader has come.
 pub(crate) struct Reading {
@@ -29,6 +31,11 @@ impl Reading {
     /// Only what a session has submitted, and what its tasks may have.
     pub(crate) fn of_session(self, session: Option<SessionId>) -> Self {
         Self { session, ..self }
+    }
+
+    /// What memory each worker uses then.
+    pub(crate) fn memory(&self, at: Duration) -> Vec<MemorySample> {
+        self.sources.memory(at)
     }
 
     /// Gives what has happened: runs that have ended, at the end also those that have not, and events. The answer is how many

@@ -22,6 +22,7 @@ use crate::task::encode::across;
 use crate::task::function::{Argument, CallError, Passing, Record};
 use crate::task::parts::Parts;
 use crate::task::run;
+use crate::task::run_times;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,7 +168,7 @@ fn attempt(
         _ => late,
     };
     *now = ticks();
-    let details = cpu_time::of_run(began_at, *now).map(details);
+    let details = cpu_time::of_run(began_at, *now).map(|cpu| details(cpu, run_times::take().words(*now - began_at)));
     task.ring.end(token, ended(&result, late.is_some() || inputs.is_cancelled()), *now, details.as_ref());
     if last {
         // A fault while arguments were put together leaves some of them unused.
@@ -239,8 +240,8 @@ impl GraphTask<'_> {
 }
 
 /// What is recorded of a long run beside its times. Values that stay in this process are not measured.
-fn details(cpu: Duration) -> RunDetails {
-    RunDetails { cpu: cpu.as_nanos() as u64, ..RunDetails::default() }
+fn details(cpu: Duration, times: [u64; 3]) -> RunDetails {
+    RunDetails { cpu: cpu.as_nanos() as u64, times, ..RunDetails::default() }
 }
 
 /// The result of an earlier submission, which is done.

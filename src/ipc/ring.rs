@@ -83,6 +83,8 @@ pub(crate) struct RunDetails {
     pub(crate) bytes_out: u64,
     /// The most bytes that its process was seen to use meanwhile.
     pub(crate) peak: u64,
+    /// How long it read inputs, wrote its result, and waited for tasks of its own, in ticks.
+    pub(crate) times: [u64; 3],
 }
 
 /// A run with its times, read back.
@@ -120,6 +122,22 @@ pub(crate) struct RingDrain {
 /// What has a ring that can be read from any thread.
 pub(crate) trait RunSource: Send + Sync {
     fn ring(&self) -> Ring<'_>;
+
+    /// What memory its process uses, where that is a worker's.
+    fn memory(&self) -> Option<MemoryGauges> {
+        None
+    }
+}
+
+/// What a worker says of its memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryGauges {
+    pub(crate) used: u64,
+    /// 0: there is none.
+    pub(crate) limit: u64,
+    pub(crate) managed: u64,
+    pub(crate) segments: u64,
+    pub(crate) spilled: u64,
 }
 
 /// A ring somewhere in memory.
@@ -223,9 +241,16 @@ impl<'a> Ring<'a> {
         if self.entries.len() < FEWEST {
             return;
         }
-        let number = self.cursor.fetch_add(1, Ordering::Relaxed);
-        let RunDetails { assigned, cpu, bytes_in, bytes_out, peak } = *details;
-        let written = self.write(number, IS_PART, [token.0, assigned, cpu, bytes_in, bytes_out, peak, 0]);
+        let RunDetails { assigned, cpu, bytes_in, bytes_out, peak, times } = *details;
+        // Few runs do anything but compute: the others have one entry less.
+        let has_times = times != [0; 3];
+        let number = self.cursor.fetch_add(1 + u64::from(has_times), Ordering::Relaxed);
+        let words = [token.0, assigned, cpu, bytes_in, bytes_out, peak, has_times.into()];
+        let mut written = self.write(number, IS_PART, words);
+        if has_times {
+            let [reading, writing, suspended] = times;
+            written &= self.write(number + 1, IS_PART, [token.0, reading, writing, suspended, 0, 0, 0]);
+        }
         let distance = number - token.0;
         if !written || distance >= self.entries.len() as u64 {
             return;
@@ -245,8 +270,17 @@ impl<'a> Ring<'a> {
         if distance == 0 {
             return None;
         }
-        let [_, owner, assigned, cpu, bytes_in, bytes_out, peak, _] = self.words(number + distance, IS_PART)?;
-        (owner == number).then_some(RunDetails { assigned, cpu, bytes_in, bytes_out, peak })
+        let at = number + distance;
+        let [_, owner, assigned, cpu, bytes_in, bytes_out, peak, has_times] = self.words(at, IS_PART)?;
+        let (more, times) = match has_times {
+            0 => (owner, [0; 3]),
+            _ => {
+                let [_, owner, reading, writing, suspended, ..] = self.words(at + 1, IS_PART)?;
+                (owner, [reading, writing, suspended])
+            }
+        };
+        let is_its = owner == number && more == number;
+        is_its.then_some(RunDetails { assigned, cpu, bytes_in, bytes_out, peak, times })
     }
 
     fn words(&self, number: u64, kind: u64) -> Option<[u64; WORDS]> {
@@ -609,7 +643,14 @@ mod tests {
 
     #[test]
     fn details_belong_to_their_run_or_are_not_there() {
-        let details = |n| RunDetails { assigned: n, cpu: n + 1, bytes_in: n + 2, bytes_out: n + 3, peak: n + 4 };
+        let details = |n| RunDetails {
+            assigned: n,
+            cpu: n + 1,
+            bytes_in: n + 2,
+            bytes_out: n + 3,
+            peak: n + 4,
+            times: [n, 0, n],
+        };
         let own = OwnRing::new(16);
         let ring = own.ring();
         let begin = |i: u32, name| ring.begin(attempt(i), 1, u64::from(i), 0, name, 1);

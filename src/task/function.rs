@@ -2,6 +2,7 @@
 
 use super::codec::{self, Codec, CodecOf};
 use super::returned::{IntoError, KeepError, Returned, returned};
+use super::run_times;
 use super::shared_input::SharedInput;
 use super::{Data, Value, image};
 use crate::ipc::out_of_band::decode_with;
@@ -217,7 +218,8 @@ impl Args<'_, '_> {
             }
             Some(Argument::Bytes(bytes)) => codec::decode(bytes).map_err(undecodable),
             Some(Argument::Payload(payload)) => {
-                decode_with(payload.segments(), || codec::decode(payload.content())).map_err(undecodable)
+                let decode = || decode_with(payload.segments(), || codec::decode(payload.content()));
+                run_times::reading(payload.content().len(), decode).map_err(undecodable)
             }
             Some(Argument::Shared { input, sole }) => input.take(sole).map_err(undecodable),
             Some(Argument::Taken) | None => Err(undecodable(format!("argument {i} is missing"))),

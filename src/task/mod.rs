@@ -15,6 +15,7 @@ pub(crate) mod parts;
 pub(crate) mod program;
 pub(crate) mod returned;
 pub(crate) mod run;
+pub(crate) mod run_times;
 pub(crate) mod shared_input;
 pub(crate) mod size;
 mod value;

@@ -3,7 +3,8 @@
 
 use super::Owned;
 use super::call::{is_beside_task, tolerated};
-use super::context::{self, Aside};
+use super::context::{self, Aside, TaskScope};
+use super::run_times::Suspension;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -76,7 +77,7 @@ impl TaskWaits {
 #[derive(Default)]
 pub(crate) struct Wait {
     /// Until this is dropped, on any thread, another task uses the thread.
-    _aside: Option<Aside>,
+    _aside: Option<(Aside, Suspension)>,
     waits: Option<(Arc<TaskWaits>, u64)>,
 }
 
@@ -88,7 +89,7 @@ impl Wait {
             let number = waits.add(waker());
             (waits, number)
         });
-        Self { _aside: scope.step_aside(kind), waits }
+        Self { _aside: aside(&*scope, kind), waits }
     }
 
     /// Another waker is to be used from now on.
@@ -108,6 +109,10 @@ impl Drop for Wait {
     }
 }
 
+fn aside(scope: &dyn TaskScope, kind: WaitKind) -> Option<(Aside, Suspension)> {
+    Some((scope.step_aside(kind)?, Suspension::begin()))
+}
+
 /// Whether a wait on this thread is in vain: its task is not wanted any more. What the drop of a result waits for is not the
 /// task's.
 pub(crate) fn is_in_vain() -> bool {
@@ -121,7 +126,7 @@ pub(crate) fn in_vain_from() -> Option<Instant> {
 
 /// Runs something that waits for other tasks, and hears for itself when it is in vain.
 pub(crate) fn blocking<R>(wait: impl FnOnce() -> R) -> R {
-    let _aside = context::current().and_then(|scope| scope.step_aside(WaitKind::ForOthers));
+    let _aside = context::current().and_then(|scope| aside(&*scope, WaitKind::ForOthers));
     wait()
 }
 

@@ -23,6 +23,7 @@ use crate::task::function::{Argument, CallError, Record, short_name};
 use crate::task::parts::Parts;
 use crate::task::program::{self, Op, Ops, StepFault};
 use crate::task::run;
+use crate::task::run_times;
 use crate::task::shared_input::SharedInput;
 use parking_lot::MutexGuard;
 use smallvec::SmallVec;
@@ -201,7 +202,7 @@ impl Worker {
         let began = || self.store.is_limited().then(|| (self.store.used_before(), Instant::now()));
         let (began, ran) = match task.inputs.is_empty() {
             true => (began(), program::run(&task.body, |_| None, go_on)),
-            false => match self.inputs(task) {
+            false => match run_times::reading(run_times::WORTH_MEASURING, || self.inputs(task)) {
                 // Inputs that leave the store are the task's from here on, and in memory already.
                 Ok((inputs, bytes)) => {
                     scope.takes(bytes);
@@ -216,9 +217,9 @@ impl Worker {
         }
         match ran {
             Ok(Some((value, record))) if task.parts.is_empty() => {
-                self.keep(id, value, Made::whole(record), task.deliver)
+                run_times::writing(|| self.keep(id, value, Made::whole(record), task.deliver))
             }
-            Ok(Some((value, record))) => self.keep_parts(task, &value, record),
+            Ok(Some((value, record))) => run_times::writing(|| self.keep_parts(task, &value, record)),
             Ok(None) => Outcome::Cancelled,
             Err(fault) => {
                 let cause = encode::cause(fault.fault);

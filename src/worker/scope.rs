@@ -13,6 +13,7 @@ use crate::submission::backend::Backend;
 use crate::submission::context::BackendScope;
 use crate::task::context::{Aside, TaskInfo, TaskScope};
 use crate::task::function::{Record, short_name};
+use crate::task::run_times;
 use crate::task::wait::{TaskWaits, WaitKind};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -83,13 +84,21 @@ impl WorkerScope {
     #[inline]
     fn details(&self, now: u64, bytes_out: u64) -> Option<RunDetails> {
         let (bytes_in, assigned) = (self.bytes_in.take(), self.assigned.take());
+        let times = run_times::take();
         let cpu = cpu_time::of_run(self.step_began.get(), now);
         if cpu.is_none() && bytes_in.saturating_add(bytes_out) < WORTH_RECORDING {
             return None;
         }
         let peak = self.worker.page.gauges().peak(self.thread);
         let cpu = cpu.map_or(0, |cpu| cpu.as_nanos() as u64);
-        Some(RunDetails { assigned, cpu, bytes_in, bytes_out, peak })
+        Some(RunDetails {
+            assigned,
+            cpu,
+            bytes_in,
+            bytes_out,
+            peak,
+            times: times.words(now.saturating_sub(self.step_began.get())),
+        })
     }
 
     /// Nothing of the task is further out on the stack than this.

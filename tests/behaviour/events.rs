@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 use swath::client::{Happened, WaitFor};
 use swath::error::DeathCause;
-use swath::events::saved::SavedLog;
+use swath::events::diagnosis::Extent;
+use swath::events::saved::{SavedLog, Use};
 use swath::events::{Event, EventFilter, EventKind, EventLog, Outcome, death_cause};
 use swath::{Client, cancelled, delayed, try_delayed};
 
@@ -84,6 +85,25 @@ pub fn of_what_runs_take(client: &Client) {
     assert!(about(sized.bytes_out) && sized.bytes_in.is_none(), "{sized:?}");
     assert!(about(summed.bytes_in) && summed.bytes_out.is_some_and(|bytes| bytes <= 64), "{summed:?}");
     assert!(summed.assigned.unwrap() <= summed.start, "{summed:?}");
+}
+
+fn waits_for_another(x: u64) -> u64 {
+    swath::current_client().unwrap().submit(&delayed(spin).call(x)).unwrap().result().unwrap()
+}
+
+/// A task that waits for tasks of its own does not compute.
+pub fn of_waits_in_tasks(client: &Client) {
+    if client.mode() == swath::status::Mode::Sync {
+        return;
+    }
+    assert_eq!(client.compute(&delayed(waits_for_another).call(20)).unwrap(), 20);
+    let log = log_with_end(client, 0);
+    let run = log.runs().iter().find(|run| &*run.name == "waits_for_another").unwrap();
+    let suspended = run.suspended.unwrap();
+    // Who waits looks for a moment before it lets others use its thread.
+    assert!(suspended >= Duration::from_millis(10) && suspended <= run.took().unwrap(), "{run:?}");
+    let time = log.diagnose(&Extent::default()).time;
+    assert!(time[Use::Suspended] >= suspended - Duration::from_micros(1), "{time:?}");
 }
 
 pub fn of_notes_and_labels(client: &Client) {

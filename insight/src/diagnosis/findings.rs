@@ -27,6 +27,8 @@ pub enum Problem {
     Memory,
     /// Results were moved between workers.
     BytesMoved,
+    /// Inputs were decoded and results encoded.
+    Encoding,
     /// Results were moved to disk and back.
     Spilling,
     /// Tasks that had a result ran again, since that was lost or released.
@@ -113,6 +115,7 @@ impl Idle {
                 }
             }
         }
+        idle.split_runs(gathered);
         // Threads that have never run anything had nothing to run.
         let unseen = u32::try_from(gathered.threads - gathered.busy.len()).unwrap_or(u32::MAX);
         let all = Spans::of([extent]);
@@ -123,6 +126,33 @@ impl Idle {
         idle.time[Use::WaitingForMemory] = idle.paused.values().sum();
         idle.time[Use::Starting] = idle.starting.values().sum();
         idle
+    }
+}
+
+impl Idle {
+    /// Runs do not compute all the time: takes what they read, wrote and waited from that. Of a run that is partly in the
+    /// extent, in proportion.
+    fn split_runs(&mut self, gathered: &Gathered) {
+        let (from, to) = gathered.extent;
+        for run in &gathered.runs {
+            let parts = [
+                (Use::ReadingInputs, run.reading),
+                (Use::WritingResults, run.writing),
+                (Use::Suspended, run.suspended),
+            ];
+            if parts.iter().all(|(_, time)| time.is_none()) {
+                continue;
+            }
+            let (start, end) = (run.start, run.end.unwrap_or(run.start));
+            let within = end.min(to).saturating_sub(start.max(from));
+            let share = within.as_secs_f64() / (end - start).as_secs_f64().max(f64::MIN_POSITIVE);
+            for (of, time) in parts {
+                // A thread may have run another task while one waited: never more than it computed.
+                let time = time.unwrap_or_default().mul_f64(share.min(1.0)).min(self.time[Use::Computing]);
+                self.time[Use::Computing] -= time;
+                self.time[of] += time;
+            }
+        }
     }
 }
 
@@ -216,6 +246,7 @@ pub(super) fn find(diagnosis: &Diagnosis, gathered: &Gathered, idle: &Idle, log:
             "Open the client earlier, or use a local cluster, whose workers are there already.",
         );
     }
+    encoded(&mut findings, gathered);
     repeated(&mut findings, gathered);
     moved(&mut findings, gathered.extent, log);
     let mut found = findings.found;
@@ -296,6 +327,39 @@ fn usual(gathered: &Gathered, name: &str) -> Option<Duration> {
     let mut times: Vec<_> = gathered.runs.iter().filter(|run| &*run.name == name).filter_map(Run::took).collect();
     times.sort_unstable();
     (times.len() >= 3).then(|| times[times.len() / 2])
+}
+
+/// Decoding and encoding, which copying values as a whole avoids.
+fn encoded(findings: &mut Findings<'_>, gathered: &Gathered) {
+    let mut by_name: BTreeMap<&str, (Duration, u64)> = BTreeMap::new();
+    for run in &gathered.runs {
+        let time = run.reading.unwrap_or_default() + run.writing.unwrap_or_default();
+        if !time.is_zero() {
+            let sum = by_name.entry(&run.name).or_default();
+            let bytes = run.bytes_in.unwrap_or(0).saturating_add(run.bytes_out.unwrap_or(0));
+            *sum = (sum.0 + time, sum.1.saturating_add(bytes));
+        }
+    }
+    let time = &findings.diagnosis.time;
+    let lost = time[Use::ReadingInputs] + time[Use::WritingResults];
+    // Less than a tenth of what is computed is the price of having processes.
+    if lost.as_secs_f64() < 0.1 * time[Use::Computing].as_secs_f64() {
+        return;
+    }
+    if let Some((name, _)) = most(by_name.iter().map(|(name, (time, _))| (*name, *time))) {
+        let bytes = by_name.get(name).map_or(0, |(_, bytes)| *bytes);
+        findings.add(
+            Problem::Encoding,
+            lost,
+            name,
+            format!(
+                "inputs were decoded and results encoded, most in `{}` ({:.1} MB in and out).",
+                plain(name),
+                bytes as f64 / 1e6
+            ),
+            "Pass values that are copied as a whole (`Buffer`, lists of numbers), or do more with them in one task.",
+        );
+    }
 }
 
 /// Runs that were in vain, or whose tasks had run before.

@@ -190,3 +190,34 @@ fn hostile_names_do_no_harm() {
     let text = log(vec![run(&name, 0, 0, 0, 10)], Vec::new()).diagnose(&Extent::default()).to_string();
     assert!(!text.contains('\u{202e}') && text.lines().count() < 5, "{text}");
 }
+
+#[test]
+fn what_runs_read_and_write_is_no_computing_and_adds_up() {
+    let secs = Duration::from_secs;
+    let runs = (0..4_u64).map(|i| {
+        let mut run = Run::new(if i == 3 { "wait" } else { "parse" }, i, "worker-0", secs(2 * i));
+        run.ended(secs(2 * i + 2), Outcome::Finished);
+        match i {
+            3 => run.suspended = Some(secs(1)),
+            _ => {
+                (run.reading, run.writing, run.bytes_in) =
+                    (Some(secs(1)), Some(Duration::from_millis(500)), Some(1 << 20))
+            }
+        }
+        run
+    });
+    let log = log(runs.collect(), Vec::new());
+    let diagnosis = log.diagnose(&Extent::default());
+    let time = diagnosis.time;
+    assert_eq!((time.total(), time[Use::ReadingInputs], time[Use::Suspended]), (secs(8), secs(3), secs(1)));
+    assert_eq!(
+        (time[Use::WritingResults], time[Use::Computing]),
+        (Duration::from_millis(1500), Duration::from_millis(2500))
+    );
+    let finding = &diagnosis.findings[0];
+    assert_eq!(
+        (finding.problem, finding.culprit.as_str(), finding.lost),
+        (Problem::Encoding, "parse", Duration::from_millis(4500))
+    );
+    assert!(diagnosis.to_string().contains("decoded"), "{diagnosis}");
+}

@@ -93,6 +93,12 @@ pub struct Run {
     pub end: Option<Duration>,
     /// How long it was on a processor.
     pub cpu: Option<Duration>,
+    /// How much of its time went into reading its inputs: from disk, and decoding large ones.
+    pub reading: Option<Duration>,
+    /// How much went into encoding or storing its result.
+    pub writing: Option<Duration>,
+    /// How long it waited for tasks of its own, or for something else, while another task could use its thread.
+    pub suspended: Option<Duration>,
     /// The size of its inputs.
     pub bytes_in: Option<u64>,
     /// The size of its result.
@@ -121,6 +127,9 @@ impl Run {
             start,
             end: None,
             cpu: None,
+            reading: None,
+            writing: None,
+            suspended: None,
             bytes_in: None,
             bytes_out: None,
             peak: None,

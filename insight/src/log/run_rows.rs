@@ -31,7 +31,10 @@ const CPU: usize = 13;
 const BYTES_IN: usize = 14;
 const BYTES_OUT: usize = 15;
 const PEAK: usize = 16;
-const COLUMNS: usize = 17;
+const READING: usize = 17;
+const WRITING: usize = 18;
+const SUSPENDED: usize = 19;
+const COLUMNS: usize = 20;
 
 /// About how many bytes a run takes, when there are enough of them.
 const ROW: usize = 24;
@@ -109,6 +112,9 @@ impl RunRows {
         optional(BYTES_IN, run.bytes_in);
         optional(BYTES_OUT, run.bytes_out);
         optional(PEAK, run.peak);
+        optional(READING, run.reading.map(nanos::of));
+        optional(WRITING, run.writing.map(nanos::of));
+        optional(SUSPENDED, run.suspended.map(nanos::of));
         columns[PRESENT].push(present);
         self.count += 1;
         self.span.get_or_insert(Span::NONE).add(start, end);
@@ -148,7 +154,8 @@ pub(super) fn read_runs(payload: &[u8], count: u32) -> Option<Vec<Run>> {
     let always: Vec<Vec<u64>> = (0..OPTIONAL).map(|column| numbers(column, count)).collect::<Option<_>>()?;
     let optional = |column: usize| {
         let there = always[PRESENT].iter().filter(|present| *present >> (column - OPTIONAL) & 1 != 0).count();
-        numbers(column, there).map(Vec::into_iter)
+        // Earlier versions have fewer columns.
+        if there == 0 { Some(Vec::new().into_iter()) } else { numbers(column, there).map(Vec::into_iter) }
     };
     let mut optional: Vec<_> = (OPTIONAL..COLUMNS).map(optional).collect::<Option<_>>()?;
     let mut before = Before::default();
@@ -190,6 +197,9 @@ pub(super) fn read_runs(payload: &[u8], count: u32) -> Option<Vec<Run>> {
             start: Duration::from_nanos(start),
             end: time(ended),
             cpu: time(cpu),
+            reading: time(next(READING)),
+            writing: time(next(WRITING)),
+            suspended: time(next(SUSPENDED)),
             bytes_in: next(BYTES_IN),
             bytes_out: next(BYTES_OUT),
             peak: next(PEAK),

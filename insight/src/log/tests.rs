@@ -466,6 +466,7 @@ fn any_run() -> impl Strategy<Value = Run> {
         let mut run = Run::new(who.3, who.4, who.5, Duration::from_nanos(when.3));
         (run.graph, run.task, run.attempt, run.thread) = (who.0, who.1, who.2, who.6);
         (run.submitted, run.ready, run.assigned, run.end, run.cpu) = (when.0, when.1, when.2, when.4, when.5);
+        (run.reading, run.writing, run.suspended) = (when.5, when.1, when.4);
         (run.bytes_in, run.bytes_out, run.peak) = what;
         run.outcome = Outcome::ALL[outcome];
         run

@@ -4,7 +4,7 @@ use crate::log::SavedLog;
 use std::io::{self, Write};
 use std::time::Duration;
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 20] = [
     "key",
     "name",
     "graph",
@@ -18,6 +18,9 @@ const COLUMNS: [&str; 17] = [
     "start",
     "end",
     "cpu",
+    "reading",
+    "writing",
+    "suspended",
     "bytes_in",
     "bytes_out",
     "peak",
@@ -43,7 +46,17 @@ impl SavedLog {
             numbers.iter().try_for_each(|n| out.write_field(n))?;
             out.write_field(&*run.worker)?;
             out.write_field(run.thread.to_string())?;
-            for at in [run.submitted, run.ready, run.assigned, Some(run.start), run.end, run.cpu] {
+            for at in [
+                run.submitted,
+                run.ready,
+                run.assigned,
+                Some(run.start),
+                run.end,
+                run.cpu,
+                run.reading,
+                run.writing,
+                run.suspended,
+            ] {
                 out.write_field(time(at))?;
             }
             for n in [run.bytes_in, run.bytes_out, run.peak] {

@@ -174,6 +174,9 @@ fn run_event(run: &Run, process: u32, end: Duration) -> Value {
     let optional = [
         ("attempt", Some(u64::from(run.attempt)).filter(|attempt| *attempt > 0)),
         ("cpu_ns", run.cpu.map(nanos::of)),
+        ("reading_ns", run.reading.map(nanos::of)),
+        ("writing_ns", run.writing.map(nanos::of)),
+        ("suspended_ns", run.suspended.map(nanos::of)),
         ("waited_ns", run.ready.map(|ready| nanos::of(run.start.saturating_sub(ready)))),
         ("bytes_in", run.bytes_in),
         ("bytes_out", run.bytes_out),
