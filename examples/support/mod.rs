@@ -65,9 +65,7 @@ impl Look {
         let (look, others) = Self::from_args()?;
         match others.first() {
             None => Ok(look),
-            Some(other) => {
-                Err(format!("unexpected argument {other:?}; there are --progress, --record and --graph").into())
-            }
+            Some(other) => Err(format!("unexpected argument {other:?}; there are --progress, --record and --graph")),
         }
     }
 
