@@ -11,6 +11,8 @@ mod pace;
 pub mod palette;
 pub mod picture;
 pub mod profile;
+pub mod report;
+pub mod source;
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};
