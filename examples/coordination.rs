@@ -30,6 +30,7 @@ fn work(n: u64, disk: Semaphore, lock: Lock, sum: Variable<BTreeSet<u64>>, done:
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let look = Look::alone()?;
     let client = look.client(Client::builder().workers(4).threads(1).memory_limit("512MB").allowed_deaths(100))?;
+    let _report = look.report(&client);
     let (disk, lock) = (client.semaphore("disk", 3)?, client.lock("counted")?);
     let (counted, done) = (client.variable("counted")?, client.queue("done", 10)?);
     let call = |n| try_delayed(work).call(n, disk.clone(), lock.clone(), counted.clone(), done.clone());

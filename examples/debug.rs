@@ -73,6 +73,7 @@ fn describe() -> Delayed<f64> {
 fn run() -> Result {
     let look = Look::alone()?;
     let client = look.client(Client::builder().mode(Mode::Sync))?;
+    let _report = look.report(&client);
     println!("{client}\n");
     let report = describe();
     look.draw(&report)?;

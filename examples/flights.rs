@@ -42,6 +42,7 @@ usage: flights [options] [FILE or DIRECTORY]...
   --memory-limit SIZE            of each worker: 2GB, 512MiB, a number of bytes, a fraction such as 0.25, or none
   --progress                     show bars on the terminal while it works
   --record FILE                  keep a log of every task: `local-cluster why FILE`
+  --report FILE                  write a page that says where the time went: .html
   --graph FILE                   draw what is computed: .svg, .html or .dot
   --json                         print one JSON object instead of tables
 Without a file it reads the data shipped with swath.";
@@ -72,6 +73,7 @@ fn run(options: &Options) -> Result {
     let ranges = cut(&files)?;
 
     let client = options.client()?;
+    let _report = options.look.report(&client);
     if !options.json {
         writeln!(io::stdout(), "{client}\n{} file(s), read in {} part(s)\n", files.len(), ranges.len())?;
     }

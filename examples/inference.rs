@@ -119,6 +119,7 @@ fn batch(number: usize) -> Buffer<f32> {
 fn run() -> Result {
     let look = Look::alone()?;
     let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     println!("{client}");
 
     let started = Instant::now();

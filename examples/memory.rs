@@ -40,6 +40,7 @@ fn glutton() -> usize {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let look = Look::alone()?;
     let client = look.client(Client::builder().workers(2).threads(1).memory_limit("256MiB").forward_output(false))?;
+    let _report = look.report(&client);
     client.wait_for_workers(2, std::time::Duration::from_secs(10))?;
 
     // 1 GiB of results, for two workers that may use half of that together.

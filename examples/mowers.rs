@@ -29,7 +29,7 @@ usage: mowers [--mode threads|processes] [--workers N] [--items N] [--chunk N]
   --workers  try one worker, two, … up to N (default: one for each processor)
   --items    length of the list (default 16000000)
   --chunk    length of a chunk (default 250000)
-  --progress, --record FILE, --graph FILE   to see what it does";
+  --progress, --record FILE, --report FILE, --graph FILE   to see what it does";
 
 struct Options {
     threads: bool,
@@ -108,20 +108,22 @@ fn by_hand(options: &Options) -> (u64, Duration) {
 }
 
 fn with_workers(workers: usize, options: &Options) -> Result<(u64, Duration)> {
+    let look = options.look.numbered(workers);
     let client = if options.threads {
-        options.look.one_of_several(workers, Client::builder().mode(Mode::Threads).threads(workers))?
+        look.client(Client::builder().mode(Mode::Threads).threads(workers))?
     } else {
         let builder = Client::builder().workers(workers).threads(1).memory_limit("1GB");
-        let client = options.look.one_of_several(workers, builder)?;
+        let client = look.client(builder)?;
         client.wait_for_workers(workers, Duration::from_secs(30))?; // so that their start is not part of the race
         client
     };
+    let _report = look.report(&client);
     println!("{client}");
 
     let started = Instant::now();
     let sums = options.chunks().map(|(first, len)| delayed(grow).call(first, len).map(mow));
     let sum = sums.sum::<Delayed<u64>>();
-    options.look.draw(&sum)?;
+    look.draw(&sum)?;
     let sum = sum.compute(&client)?;
     Ok((sum, started.elapsed()))
 }

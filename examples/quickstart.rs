@@ -186,6 +186,7 @@ fn check<T: PartialEq + Debug>(what: &str, got: T, wanted: T) -> Result {
 fn run() -> Result {
     let look = Look::alone()?;
     let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     println!("{client}\n");
     look.draw(&delayed(sum).call(delayed(inc).map(DATA)))?;
     inc_and_add(&client)?;

@@ -69,6 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let from = arguments.next().unwrap_or_else(|| format!("{}/examples/data/flights", env!("CARGO_MANIFEST_DIR")));
     let to = arguments.next().unwrap_or_else(|| temporary.path().display().to_string());
     let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     let mut out = stdout().lock();
 
     let files = prepare(&client, &from, &to)?;

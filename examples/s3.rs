@@ -76,6 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bucket = arguments.next().ok_or("say where to: `s3 s3://my-bucket/flights [FILE.csv]...`")?;
     let bucket = bucket.trim_end_matches('/');
     let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     let mut out = stdout().lock();
 
     // Read, cleaned and written in one pass: each task holds only the record it is at.

@@ -187,7 +187,7 @@ fn serve(client: Client, port: u16) -> Result<(Server, SocketAddr)> {
 const USAGE: &str = "usage: service [--port PORT] [--self-test]
   --port       port on 127.0.0.1; 0 (default) takes a free one and prints it
   --self-test  asks the server everything it should be able to answer, and ends
-  --progress, --record FILE, --graph FILE   to see what it does";
+  --progress, --record FILE, --report FILE, --graph FILE   to see what it does";
 
 #[derive(Default)]
 struct Options {
@@ -220,6 +220,7 @@ impl Options {
 async fn run() -> Result {
     let options = Options::parse()?;
     let client = options.look.client(Client::builder().workers(2).threads(1).memory_limit("512MB"))?;
+    let report = options.look.report(&client);
     options.look.draw(&sum(1_000_000))?;
     println!("{client}");
     let (server, address) = serve(client.clone(), options.port)?;
@@ -236,6 +237,7 @@ async fn run() -> Result {
     // SIGTERM and SIGINT: the server takes no more connections, and waits for the requests that are there. Workers get no
     // signal that is sent to the program's group, so their work goes on meanwhile.
     server.await?;
+    drop(report);
     client.shutdown_async().await;
     println!("stopped");
     Ok(())

@@ -52,6 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         paths = ["README.md", "ARCHITECTURE.md", "LICENSE-APACHE"].map(|name| format!("{here}/{name}")).to_vec();
     }
     let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     // Large files are split, so that several workers read each.
     let lines = Bag::read_text(Files::new(paths).blocksize(8 << 20))?;
 

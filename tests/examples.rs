@@ -85,9 +85,14 @@ fn every_example_is_recorded_and_drawn() {
         let (log, picture) = (file(format!("{name}.swath")), file(format!("{name}.svg")));
         let mut command = example(name);
         command.args(args).args(["--progress", "--record"]).arg(&log);
-        command.arg(format!("--graph={}", picture.display())).env("SWATH_WORKERS", "2");
+        let report = file(format!("{name}.html"));
+        command.arg("--report").arg(&report).arg(format!("--graph={}", picture.display())).env("SWATH_WORKERS", "2");
         succeed(&mut command);
-        let log = if name == "mowers" { file("mowers.2.swath".to_string()) } else { log };
+        let (log, report) = match name {
+            "mowers" => (file("mowers.2.swath".to_string()), file("mowers.2.html".to_string())),
+            _ => (log, report),
+        };
+        assert!(std::fs::read_to_string(&report).unwrap().contains("<html"), "{name}");
         let summary = swath::events::saved::SavedLog::open(&log).unwrap().summary();
         assert!(summary.complete && summary.runs > 0, "{name}: {summary}");
         let picture = std::fs::read_to_string(picture).unwrap();

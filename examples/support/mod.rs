@@ -3,6 +3,7 @@
 //! ```text
 //! --progress      bars on the terminal, for as long as it runs
 //! --record FILE   a log of every run of a task: `local-cluster why FILE`, `events`, `logs`, `trace`, `graph`
+//! --report FILE   a page that says where the time went: .html
 //! --graph FILE    a picture of what it computes: .svg, .html or .dot
 //! ```
 
@@ -11,14 +12,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use swath::Client;
-use swath::client::Builder;
 use swath::client::picture::Visualize;
+use swath::client::{Builder, PerformanceReport};
 
 /// What is to be seen of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Look {
     progress: bool,
     record: Option<PathBuf>,
+    report: Option<PathBuf>,
     graph: Option<PathBuf>,
 }
 
@@ -39,6 +41,7 @@ impl Look {
                     continue;
                 }
                 "--record" => &mut look.record,
+                "--report" => &mut look.report,
                 "--graph" => &mut look.graph,
                 // What follows is for the program, whatever it looks like.
                 "--" => {
@@ -65,7 +68,9 @@ impl Look {
         let (look, others) = Self::from_args()?;
         match others.first() {
             None => Ok(look),
-            Some(other) => Err(format!("unexpected argument {other:?}; there are --progress, --record and --graph")),
+            Some(other) => {
+                Err(format!("unexpected argument {other:?}; there are --progress, --record, --report and --graph"))
+            }
         }
     }
 
@@ -82,16 +87,19 @@ impl Look {
         }
     }
 
-    /// The same for one of several clients, each of which has a log of its own: its number stands before the ending.
-    ///
-    /// # Errors
-    /// As [`Builder::build`].
-    pub(crate) fn one_of_several(&self, number: usize, builder: Builder) -> swath::Result<Client> {
+    /// The same for one of several clients, each of which has files of its own: its number stands before the ending.
+    pub(crate) fn numbered(&self, number: usize) -> Self {
         let numbered = |path: &PathBuf| match path.extension() {
             Some(ending) => path.with_extension(format!("{number}.{}", ending.display())),
             None => path.with_extension(number.to_string()),
         };
-        Self { record: self.record.as_ref().map(numbered), ..self.clone() }.client(builder)
+        let (record, report) = (self.record.as_ref().map(numbered), self.report.as_ref().map(numbered));
+        Self { record, report, ..self.clone() }
+    }
+
+    /// What a client does until the answer is dropped, which is to be before the client is, is written into a report.
+    pub(crate) fn report(&self, client: &Client) -> Option<PerformanceReport> {
+        self.report.as_ref().map(|path| client.performance_report(path))
     }
 
     /// Draws what is to be computed.
