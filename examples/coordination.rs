@@ -3,10 +3,14 @@
 //! What a killed worker held is free again, and its tasks run again: so each says what it has done in a way that can be said
 //! twice. Every number is counted, and counted once.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::Look;
 use swath::coordination::{Lock, Queue, Semaphore, Variable};
 use swath::{Client, Future, Result, try_delayed};
 
@@ -24,11 +28,15 @@ fn work(n: u64, disk: Semaphore, lock: Lock, sum: Variable<BTreeSet<u64>>, done:
 
 #[allow(clippy::print_stdout)]
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let client = Client::builder().workers(4).threads(1).memory_limit("512MB").allowed_deaths(100).build()?;
+    let look = Look::alone()?;
+    let client = look.client(Client::builder().workers(4).threads(1).memory_limit("512MB").allowed_deaths(100))?;
+    let _report = look.report(&client);
     let (disk, lock) = (client.semaphore("disk", 3)?, client.lock("counted")?);
     let (counted, done) = (client.variable("counted")?, client.queue("done", 10)?);
     let call = |n| try_delayed(work).call(n, disk.clone(), lock.clone(), counted.clone(), done.clone());
-    let futures = client.submit_all(&(0..200).map(call).collect::<Vec<_>>())?;
+    let calls: Vec<_> = (0..200).map(call).collect();
+    look.draw(&calls)?;
+    let futures = client.submit_all(&calls)?;
     let (mut seen, began, mut kills) = (BTreeSet::new(), Instant::now(), 0);
     while !futures.iter().all(Future::is_done) || done.len()? > 0 {
         if let Ok(n) = done.get_timeout(Duration::from_millis(100)) {

@@ -12,10 +12,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use support::Look;
 use swath::error::Cause;
+use swath::status::Mode;
 use swath::{Client, Delayed, delayed};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -66,9 +71,12 @@ fn describe() -> Delayed<f64> {
 }
 
 fn run() -> Result {
-    let client = Client::sync();
+    let look = Look::alone()?;
+    let client = look.client(Client::builder().mode(Mode::Sync))?;
+    let _report = look.report(&client);
     println!("{client}\n");
     let report = describe();
+    look.draw(&report)?;
 
     // 1. The error says which task, where in the code, and who needed it.
     let Err(error) = client.compute(&report) else { return Err("the graph with the bug gave a result".into()) };

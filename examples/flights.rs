@@ -15,6 +15,9 @@
 //! The mode is that of `--mode`, else what the environment says (`SWATH_SCHEDULER`, or `SWATH_CLUSTER` for a running local
 //! cluster), else `processes`.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -24,6 +27,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
+use support::Look;
 use swath::client::Builder;
 use swath::status::Mode;
 use swath::{Buffer, Client, Delayed, delayed, try_delayed};
@@ -37,6 +41,9 @@ usage: flights [options] [FILE or DIRECTORY]...
   --threads N                    threads of each worker, or of this process in threads mode
   --memory-limit SIZE            of each worker: 2GB, 512MiB, a number of bytes, a fraction such as 0.25, or none
   --progress                     show bars on the terminal while it works
+  --record FILE                  keep a log of every task: `local-cluster why FILE`
+  --report FILE                  write a page that says where the time went: .html
+  --graph FILE                   draw what is computed: .svg, .html or .dot
   --json                         print one JSON object instead of tables
 Without a file it reads the data shipped with swath.";
 
@@ -66,12 +73,13 @@ fn run(options: &Options) -> Result {
     let ranges = cut(&files)?;
 
     let client = options.client()?;
+    let _report = options.look.report(&client);
     if !options.json {
         writeln!(io::stdout(), "{client}\n{} file(s), read in {} part(s)\n", files.len(), ranges.len())?;
     }
     clock.lap("start");
 
-    let answers = ask(&client, ranges, &mut clock)?;
+    let answers = ask(&client, ranges, &options.look, &mut clock)?;
     clock.finish();
 
     answers.check_totals()?;
@@ -84,7 +92,7 @@ fn run(options: &Options) -> Result {
 }
 
 /// The job itself. Everything is described first; `persist` and `compute` make it run.
-fn ask(client: &Client, ranges: Vec<Range>, clock: &mut Clock) -> Result<Answers> {
+fn ask(client: &Client, ranges: Vec<Range>, look: &Look, clock: &mut Clock) -> Result<Answers> {
     // The parsed parts stay where they were read. From here on, `parts` are handles of these results.
     let parts = client.persist(&try_delayed(read).keep_error().map(ranges))?;
     let rows = parts.iter().map(|part| part.map(rows)).sum::<Delayed<u64>>().compute(client)?;
@@ -95,6 +103,7 @@ fn ask(client: &Client, ranges: Vec<Range>, clock: &mut Clock) -> Result<Answers
     let by_month: Vec<_> = parts.iter().map(|part| part.map(group_by_month)).collect();
     let by_origin = delayed(merge::<String>).call(by_origin);
     let by_month = delayed(merge::<u8>).call(by_month);
+    look.draw(&(&by_origin, &by_month))?;
     let (by_origin, by_month) = client.compute((&by_origin, &by_month))?;
     clock.lap("first_question");
 
@@ -431,23 +440,23 @@ struct Options {
     workers: Option<usize>,
     threads: Option<usize>,
     memory_limit: Option<String>,
-    progress: bool,
     json: bool,
+    look: Look,
     paths: Vec<PathBuf>,
 }
 
 impl Options {
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
-        let mut options = Self::default();
-        let mut parser = lexopt::Parser::from_env();
+        let (look, args) = Look::from_args()?;
+        let mut options = Self { look, ..Self::default() };
+        let mut parser = lexopt::Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("mode") => options.mode = Some(parser.value()?.parse()?),
                 Long("workers") => options.workers = Some(parser.value()?.parse()?),
                 Long("threads") => options.threads = Some(parser.value()?.parse()?),
                 Long("memory-limit") => options.memory_limit = Some(parser.value()?.string()?),
-                Long("progress") => options.progress = true,
                 Long("json") => options.json = true,
                 Value(path) => options.paths.push(path.into()),
                 Short('h') | Long("help") => {
@@ -474,7 +483,7 @@ impl Options {
         if let Some(limit) = &self.memory_limit {
             builder = builder.memory_limit(limit.as_str());
         }
-        Ok(builder.progress(self.progress).build()?)
+        Ok(self.look.client(builder)?)
     }
 }
 

@@ -10,13 +10,18 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+use support::Look;
+use swath::client::Builder;
 use swath::task::WorkerLocal;
-use swath::{Buffer, Client, try_delayed};
+use swath::{Buffer, try_delayed};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -112,11 +117,14 @@ fn batch(number: usize) -> Buffer<f32> {
 }
 
 fn run() -> Result {
-    let client = Client::from_env()?;
+    let look = Look::alone()?;
+    let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     println!("{client}");
 
     let started = Instant::now();
     let batches = try_delayed(classify).map((0..BATCHES).map(batch));
+    look.draw(&batches)?;
     let results = client.compute(&batches)?;
     println!("classified {} inputs in {:.1?}", BATCHES * BATCH, started.elapsed());
 

@@ -4,6 +4,10 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "support/mod.rs"]
+mod support;
+
+use support::Look;
 use swath::buffer::BufferMut;
 use swath::{Buffer, Client, Delayed, delayed};
 
@@ -33,12 +37,15 @@ fn glutton() -> usize {
     }
 }
 
-fn main() -> Result<(), swath::Error> {
-    let client = Client::builder().workers(2).threads(1).memory_limit("256MiB").forward_output(false).build()?;
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let look = Look::alone()?;
+    let client = look.client(Client::builder().workers(2).threads(1).memory_limit("256MiB").forward_output(false))?;
+    let _report = look.report(&client);
     client.wait_for_workers(2, std::time::Duration::from_secs(10))?;
 
     // 1 GiB of results, for two workers that may use half of that together.
     let blocks: Vec<Delayed<Buffer<u64>>> = (0..32).map(|i| delayed(block).call(i)).collect();
+    look.draw(&blocks)?;
     let kept = client.persist(&blocks)?;
     let totals: Vec<_> = kept.iter().map(|b| delayed(total).call(b)).collect();
     let sum: u64 = client.compute(&totals)?.iter().sum();

@@ -12,8 +12,13 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use support::Look;
+use swath::status::Mode;
 use swath::{Buffer, Client, Delayed, delayed};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -23,25 +28,29 @@ usage: mowers [--mode threads|processes] [--workers N] [--items N] [--chunk N]
   --mode     what the workers are: threads of this process, or processes (default)
   --workers  try one worker, two, … up to N (default: one for each processor)
   --items    length of the list (default 16000000)
-  --chunk    length of a chunk (default 250000)";
+  --chunk    length of a chunk (default 250000)
+  --progress, --record FILE, --report FILE, --graph FILE   to see what it does";
 
 struct Options {
     threads: bool,
     workers: usize,
     items: u64,
     chunk: u64,
+    look: Look,
 }
 
 impl Options {
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
+        let (look, args) = Look::from_args()?;
         let mut options = Self {
             threads: false,
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             items: 16_000_000,
             chunk: 250_000,
+            look,
         };
-        let mut parser = lexopt::Parser::from_env();
+        let mut parser = lexopt::Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("mode") => {
@@ -99,18 +108,23 @@ fn by_hand(options: &Options) -> (u64, Duration) {
 }
 
 fn with_workers(workers: usize, options: &Options) -> Result<(u64, Duration)> {
+    let look = options.look.numbered(workers);
     let client = if options.threads {
-        Client::threads(workers)
+        look.client(Client::builder().mode(Mode::Threads).threads(workers))?
     } else {
-        let client = Client::local(workers, 1, "1GB")?;
+        let builder = Client::builder().workers(workers).threads(1).memory_limit("1GB");
+        let client = look.client(builder)?;
         client.wait_for_workers(workers, Duration::from_secs(30))?; // so that their start is not part of the race
         client
     };
+    let _report = look.report(&client);
     println!("{client}");
 
     let started = Instant::now();
     let sums = options.chunks().map(|(first, len)| delayed(grow).call(first, len).map(mow));
-    let sum = sums.sum::<Delayed<u64>>().compute(&client)?;
+    let sum = sums.sum::<Delayed<u64>>();
+    look.draw(&sum)?;
+    let sum = sum.compute(&client)?;
     Ok((sum, started.elapsed()))
 }
 

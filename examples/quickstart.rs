@@ -11,9 +11,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::process::ExitCode;
+use support::Look;
+use swath::client::Builder;
 use swath::delayed::value;
 use swath::{Client, Delayed, delayed, try_delayed};
 
@@ -179,8 +184,11 @@ fn check<T: PartialEq + Debug>(what: &str, got: T, wanted: T) -> Result {
 }
 
 fn run() -> Result {
-    let client = Client::from_env()?;
+    let look = Look::alone()?;
+    let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     println!("{client}\n");
+    look.draw(&delayed(sum).call(delayed(inc).map(DATA)))?;
     inc_and_add(&client)?;
     chains(&client)?;
     a_loop(&client)?;

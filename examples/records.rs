@@ -7,10 +7,15 @@
 //!
 //! The mode is that of `SWATH_SCHEDULER`, by default `processes`.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io::{Write, stdout};
+use support::Look;
 use swath::bag::{Csv, Json};
+use swath::client::Builder;
 use swath::{Bag, Client};
 
 /// A line of the CSV files.
@@ -59,10 +64,12 @@ fn summary(route: (String, String), departures: Vec<Departure>) -> ((String, Str
 
 fn main() -> Result<(), Box<dyn Error>> {
     let temporary = tempfile::tempdir()?;
-    let mut arguments = std::env::args().skip(1);
+    let (look, arguments) = Look::from_args()?;
+    let mut arguments = arguments.into_iter().map(|argument| argument.to_string_lossy().into_owned());
     let from = arguments.next().unwrap_or_else(|| format!("{}/examples/data/flights", env!("CARGO_MANIFEST_DIR")));
     let to = arguments.next().unwrap_or_else(|| temporary.path().display().to_string());
-    let client = Client::from_env()?;
+    let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     let mut out = stdout().lock();
 
     let files = prepare(&client, &from, &to)?;
@@ -77,7 +84,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A median needs all values of a route in one place.
     let routes = departures.groupby(|d| d.route.clone(), None).starmap(summary);
     let worst = routes.filter(|(_, flights, _)| *flights >= 100).topk_by(3, |a, b| a.2.total_cmp(&b.2));
-    let (flights, late, by_carrier, worst) = client.compute((departures.count(), late.count(), by_carrier, worst))?;
+    let questions = (departures.count(), late.count(), by_carrier, worst);
+    look.draw(&questions)?;
+    let (flights, late, by_carrier, worst) = client.compute(questions)?;
     writeln!(out, "{late} of {flights} flights left an hour late or more; most of them")?;
     by_carrier.iter().try_for_each(|(carrier, n)| writeln!(out, "{n:>8}  {carrier}"))?;
     writeln!(out, "routes with the latest departures, by the median in minutes")?;

@@ -11,13 +11,18 @@
 //! The bucket has to be there. `gs://` and `az://` work the same, and so do plain directories. The mode is that of
 //! `SWATH_SCHEDULER`, by default `processes`; each worker talks to the store by itself.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::Path;
+use support::Look;
+use swath::Bag;
 use swath::bag::Csv;
+use swath::client::Builder;
 use swath::files::{Files, Output};
-use swath::{Bag, Client};
 
 /// A line of the CSV files.
 #[derive(Clone, Serialize, Deserialize)]
@@ -66,10 +71,12 @@ fn sources(given: Vec<String>) -> Files {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
+    let (look, arguments) = Look::from_args()?;
+    let mut arguments = arguments.into_iter().map(|argument| argument.to_string_lossy().into_owned());
     let bucket = arguments.next().ok_or("say where to: `s3 s3://my-bucket/flights [FILE.csv]...`")?;
     let bucket = bucket.trim_end_matches('/');
-    let client = Client::from_env()?;
+    let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     let mut out = stdout().lock();
 
     // Read, cleaned and written in one pass: each task holds only the record it is at.
@@ -79,7 +86,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "{} objects, from {} to {}", objects.len(), objects[0], objects[objects.len() - 1])?;
 
     let stored = Bag::<Departure>::read_json(format!("{bucket}/month-*.jsonl.gz"))?;
-    let days = stored.foldby(|departure| departure.date, (0, 0.0), add, merge).compute(&client)?;
+    let days = stored.foldby(|departure| departure.date, (0, 0.0), add, merge);
+    look.draw(&days)?;
+    let days = days.compute(&client)?;
     let count: u64 = days.iter().map(|(_, total)| total.0).sum();
     writeln!(out, "{count} flights left on {} days; the worst of them:", days.len())?;
 

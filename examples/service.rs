@@ -19,6 +19,9 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[path = "support/mod.rs"]
+mod support;
+
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -26,6 +29,7 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use support::Look;
 use swath::{Client, Delayed, delayed, try_delayed};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -182,19 +186,22 @@ fn serve(client: Client, port: u16) -> Result<(Server, SocketAddr)> {
 
 const USAGE: &str = "usage: service [--port PORT] [--self-test]
   --port       port on 127.0.0.1; 0 (default) takes a free one and prints it
-  --self-test  asks the server everything it should be able to answer, and ends";
+  --self-test  asks the server everything it should be able to answer, and ends
+  --progress, --record FILE, --report FILE, --graph FILE   to see what it does";
 
 #[derive(Default)]
 struct Options {
     port: u16,
     self_test: bool,
+    look: Look,
 }
 
 impl Options {
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
-        let mut options = Self::default();
-        let mut parser = lexopt::Parser::from_env();
+        let (look, args) = Look::from_args()?;
+        let mut options = Self { look, ..Self::default() };
+        let mut parser = lexopt::Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
                 Long("port") => options.port = parser.value()?.parse()?,
@@ -212,7 +219,9 @@ impl Options {
 
 async fn run() -> Result {
     let options = Options::parse()?;
-    let client = Client::local(2, 1, "512MB")?;
+    let client = options.look.client(Client::builder().workers(2).threads(1).memory_limit("512MB"))?;
+    let report = options.look.report(&client);
+    options.look.draw(&sum(1_000_000))?;
     println!("{client}");
     let (server, address) = serve(client.clone(), options.port)?;
     println!("listening on http://{address}");
@@ -228,6 +237,7 @@ async fn run() -> Result {
     // SIGTERM and SIGINT: the server takes no more connections, and waits for the requests that are there. Workers get no
     // signal that is sent to the program's group, so their work goes on meanwhile.
     server.await?;
+    drop(report);
     client.shutdown_async().await;
     println!("stopped");
     Ok(())

@@ -7,12 +7,17 @@
 //!
 //! The mode is that of `SWATH_SCHEDULER`, by default `processes`. Try `SWATH_SCHEDULER=sync` to debug it.
 
+#[path = "support/mod.rs"]
+mod support;
+
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::time::Instant;
+use support::Look;
+use swath::Bag;
 use swath::bag::Counter;
+use swath::client::Builder;
 use swath::files::Files;
-use swath::{Bag, Client};
 
 /// Words without what stands around them, in small letters.
 fn words(line: &str) -> impl Iterator<Item = String> {
@@ -40,15 +45,18 @@ fn count(mut counter: Counter<String>, line: String) -> Counter<String> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut paths: Vec<String> = std::env::args().skip(1).collect();
+    let (look, arguments) = Look::from_args()?;
+    let mut paths: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     if paths.is_empty() {
         let here = env!("CARGO_MANIFEST_DIR");
         paths = ["README.md", "ARCHITECTURE.md", "LICENSE-APACHE"].map(|name| format!("{here}/{name}")).to_vec();
     }
-    let client = Client::from_env()?;
+    let client = look.client(Builder::from_env()?)?;
+    let _report = look.report(&client);
     // Large files are split, so that several workers read each.
     let lines = Bag::read_text(Files::new(paths).blocksize(8 << 20))?;
 
+    look.draw(&as_it_comes(&lines))?;
     let start = Instant::now();
     let plain = as_it_comes(&lines).compute(&client)?;
     let (plain_took, start) = (start.elapsed(), Instant::now());

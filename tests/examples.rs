@@ -66,6 +66,45 @@ fn wordcount_and_records_give_the_known_answers_in_every_mode() {
 }
 
 #[test]
+fn every_example_is_recorded_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: String| folder.path().join(name);
+    let examples = [
+        ("quickstart", &[][..], &["sum", "inc"][..]),
+        ("debug", &[], &["spread"]),
+        ("inference", &[], &["classify"]),
+        ("mowers", &["--workers", "2", "--items", "100000", "--chunk", "10000"], &["mow"]),
+        ("coordination", &[], &["work"]),
+        ("memory", &[], &["block"]),
+        ("wordcount", &[], &["frequencies"]),
+        ("records", &[], &["summary"]),
+        ("service", &["--self-test"], &["add_up"]),
+        ("flights", &["--json"], &["group_by_origin"]),
+    ];
+    for (name, args, words) in examples {
+        let (log, picture) = (file(format!("{name}.swath")), file(format!("{name}.svg")));
+        let mut command = example(name);
+        command.args(args).args(["--progress", "--record"]).arg(&log);
+        let report = file(format!("{name}.html"));
+        command.arg("--report").arg(&report).arg(format!("--graph={}", picture.display())).env("SWATH_WORKERS", "2");
+        succeed(&mut command);
+        let (log, report) = match name {
+            "mowers" => (file("mowers.2.swath".to_string()), file("mowers.2.html".to_string())),
+            _ => (log, report),
+        };
+        assert!(std::fs::read_to_string(&report).unwrap().contains("<html"), "{name}");
+        let summary = swath::events::saved::SavedLog::open(&log).unwrap().summary();
+        assert!(summary.complete && summary.runs > 0, "{name}: {summary}");
+        let picture = std::fs::read_to_string(picture).unwrap();
+        assert!(words.iter().any(|word| picture.contains(word)), "{name}: none of {words:?}");
+    }
+    for (name, arg) in [("debug", "--nonsense"), ("quickstart", "--record")] {
+        let output = example(name).arg(arg).output().unwrap();
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(arg), "{output:?}");
+    }
+}
+
+#[test]
 fn coordination_counts_right_though_workers_are_killed() {
     let output = succeed(&mut example("coordination"));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -5,6 +5,7 @@ mod environment;
 mod hooks;
 mod profile;
 mod record;
+pub(super) use record::follow;
 mod settings;
 mod unheeded;
 
@@ -610,7 +611,8 @@ impl Builder {
         }
         if let Some(cluster) = &self.cluster {
             self.check_heeded()?;
-            return Ok(client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?));
+            let client = client(connect(Path::new(cluster), self.name.as_deref(), self.weight, self.hooks()?)?);
+            return self.recording.begin(client);
         }
         self.check_heeded()?;
         let resources = Resources::of(self.threads_resources.iter().map(|(name, amount)| (name.as_str(), *amount)));

@@ -142,7 +142,8 @@ impl Inner {
             drop(bars);
         }
         // What is known of the tasks at the end is what is asked for now.
-        if self.recorder.lock().is_some() {
+        if let Some(recorder) = &*self.recorder.lock() {
+            recorder.flush_and_wait();
             self.backend.progress();
         }
         self.backend.shutdown();
@@ -239,12 +240,13 @@ impl Client {
 
     /// The same client, all of which is recorded in a file of so many bytes at most.
     fn recorded(self, path: &Path, limit: Option<u64>) -> Result<Self> {
-        let Some(sources) = self.0.backend.sources() else {
-            return Err(Error::Unsupported { operation: "record", mode: self.mode().name() });
+        let (sources, following) = match self.0.backend.sources() {
+            Some(sources) => (sources, None),
+            None => (Arc::default(), Some(builder::follow(&self)?)),
         };
         let backend = Arc::downgrade(&self.0.backend);
         let counter = move || backend.upgrade().map(|backend| backend.progress().groups).unwrap_or_default();
-        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log), Box::new(counter))?;
+        let recorder = Recorder::start(path, limit, &sources, Arc::clone(&self.0.log), Box::new(counter), following)?;
         *self.0.recorder.lock() = Some(recorder);
         Ok(self)
     }

@@ -9,7 +9,7 @@ use crate::error::logged::Time;
 use crate::error::{Error, Result};
 use crate::events::journal::{JournalEntry, Step};
 use crate::events::lines::line_event;
-use crate::events::recorder::{Flushing, Recorded, Recorder};
+use crate::events::recorder::{Flushing, Look, Recorded, Recorder};
 use crate::events::saved::{Event, EventKind, Head, LogError, MemorySample, Outcome, Run, Writer};
 use crate::events::sources::{RunSources, SourceReader, Taken};
 use crate::events::{Names, event, head_of, run_named};
@@ -133,14 +133,14 @@ struct Recording {
 }
 
 impl Recorded for Recording {
-    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration) {
+    fn take(&mut self, writer: &mut Writer, since: Duration, look: Look) -> (bool, Duration) {
         let Self { clock, started, programs, counts } = self;
         let ruler = clock.ruler();
         let now = ruler.since_start(ticks());
         let mut some = false;
         let mut programs = programs.lock();
         for program in &mut *programs {
-            some |= program.take(writer, &ruler, *started, (since, is_end), counts);
+            some |= program.take(writer, &ruler, *started, (since, look == Look::End), counts);
         }
         // Of a program whose supervisor has ended, all has been taken.
         programs.retain(|program| Arc::strong_count(&program.sources) > 2 || !program.unnamed.is_empty());

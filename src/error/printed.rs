@@ -113,7 +113,7 @@ impl LogLine {
     pub fn name(&self) -> Option<&str> {
         let key = self.key()?;
         let is_hash = |hash: &&str| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let (name, _) = key.rsplit_once('-').filter(|(_, hash)| is_hash(&hash)).unwrap_or((key, ""));
+        let (name, _) = key.rsplit_once('-').filter(|(_, hash)| is_hash(hash)).unwrap_or((key, ""));
         Some(name)
     }
 

@@ -10,6 +10,7 @@
 pub(crate) mod explain;
 pub(crate) mod file;
 mod filter;
+pub(crate) mod following;
 pub(crate) mod journal;
 pub(crate) mod label;
 pub(crate) mod lines;

@@ -3,6 +3,7 @@
 use super::saved::MemorySample;
 use super::sources::{RunSources, SourceReader, Taken};
 use super::{ClientLog, Event, Names, Outcome, Run, client_event, event, run_of};
+use crate::ids::SessionId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,17 +13,24 @@ pub(crate) struct Reading {
     /// Of what the client notes itself.
     steps: u64,
     names: Names,
+    /// Whose runs are read; none: there are no others.
+    session: Option<SessionId>,
 }
 
 impl Reading {
     /// Of all that has not been overwritten.
     pub(crate) fn of_all(sources: &Arc<RunSources>) -> Self {
-        Self { sources: sources.reader(false), steps: 0, names: Names::default() }
+        Self { sources: sources.reader(false), steps: 0, names: Names::default(), session: None }
     }
 
     /// Of what comes from now on.
     pub(crate) fn from_now(sources: &Arc<RunSources>, log: &ClientLog) -> Self {
-        Self { sources: sources.reader(true), steps: log.steps.noted(), names: Names::default() }
+        Self { sources: sources.reader(true), steps: log.steps.noted(), names: Names::default(), session: None }
+    }
+
+    /// Only what a session has submitted, and what its tasks may have.
+    pub(crate) fn of_session(self, session: Option<SessionId>) -> Self {
+        Self { session, ..self }
     }
 
     /// What memory each worker uses then.
@@ -44,8 +52,12 @@ impl Reading {
         let (steps, missed) = self.sources.take_steps();
         own.into_iter().map(|step| client_event(step, &ruler)).for_each(&mut *other);
         steps.into_iter().map(|step| event(step, &ruler)).for_each(&mut *other);
-        let names = &mut self.names;
+        let (names, session) = (&mut self.names, self.session);
         let lost = self.sources.take_runs(is_end, &mut |worker, record, taken| {
+            let submitter = record.run.task.job.session;
+            if session.is_some_and(|session| submitter != session && !submitter.is_of_tasks()) {
+                return;
+            }
             let mut taken_run = run_of(record, worker, names, &ruler);
             if let Taken::Lost = taken {
                 taken_run.outcome = Outcome::Lost;

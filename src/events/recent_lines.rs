@@ -196,6 +196,11 @@ impl RecentLines {
         }
     }
 
+    /// How many bytes ever came.
+    pub(crate) fn came(&self) -> u64 {
+        self.came
+    }
+
     /// When that of all bytes came, or a little later where that is no longer known.
     fn time_of(&self, byte: u64) -> u64 {
         let at = self.times.partition_point(|(came, _)| *came < byte);

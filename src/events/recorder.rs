@@ -1,6 +1,7 @@
 //! Records a client: a thread takes what has happened and writes it to a saved log, each second.
 
 use super::ClientLog;
+use super::following::Following;
 use super::lines::line_event;
 use super::reading::Reading;
 use super::saved::{Head, LogError, MemorySample, Writer, WriterState};
@@ -19,6 +20,8 @@ use swath_insight::GroupProgress;
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(50)];
 /// How often what was taken is written.
 const FLUSH: Duration = Duration::from_secs(1);
+/// How long a client that is closed waits for what is to be recorded before its workers are gone.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// So many groups are written as often as that; more of them, as much less often.
 const GROUPS: usize = 200;
 
@@ -52,10 +55,21 @@ impl Flushing {
     }
 }
 
+/// Why a recorder looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// It does so now and then.
+    Often,
+    /// Somebody waits for it.
+    Asked,
+    /// It is the last time.
+    End,
+}
+
 /// What is recorded.
 pub(crate) trait Recorded: Send {
     /// Writes what has happened since that time; whether that is anything, and the time now.
-    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration);
+    fn take(&mut self, writer: &mut Writer, since: Duration, look: Look) -> (bool, Duration);
 
     /// How many tasks of each group are in which state; nothing where nobody knows any more.
     fn groups(&mut self) -> Vec<GroupProgress>;
@@ -81,6 +95,8 @@ struct OfClient {
     reading: Reading,
     log: Arc<ClientLog>,
     counter: Counter,
+    /// Where the workers are those of a local cluster.
+    following: Option<Following>,
 }
 
 impl Recorder {
@@ -91,12 +107,14 @@ impl Recorder {
         sources: &Arc<RunSources>,
         log: Arc<ClientLog>,
         counter: Counter,
+        following: Option<Following>,
     ) -> Result<Self> {
         let head = log.head();
         log.inputs.on.store(true, Ordering::Relaxed);
         sources.lines.turn_on();
-        let (reading, sources) = (Reading::of_all(sources), Arc::clone(sources));
-        Self::start_with(path, limit, &head, Box::new(OfClient { sources, reading, log, counter }))
+        let session = following.as_ref().map(|following| following.session);
+        let (reading, sources) = (Reading::of_all(sources).of_session(session), Arc::clone(sources));
+        Self::start_with(path, limit, &head, Box::new(OfClient { sources, reading, log, counter, following }))
     }
 
     /// The same of something else.
@@ -128,6 +146,14 @@ impl Recorder {
         Flushing { end: Arc::clone(&self.end), number: wishes.flushes }
     }
 
+    /// The same, and waits for it, but not for ever.
+    pub(crate) fn flush_and_wait(&self) {
+        let (flushing, began) = (self.flush(), Instant::now());
+        while !flushing.is_done() && !self.thread.is_finished() && began.elapsed() < PATIENCE {
+            std::thread::park_timeout(PAUSES[0] / 5);
+        }
+    }
+
     /// Writes the rest and waits until that is done.
     pub(crate) fn finish(self) {
         self.end.0.lock().is_over = true;
@@ -156,7 +182,12 @@ impl Recording {
                 }
                 (wishes.is_over, wishes.flushes, wishes.flushes > wishes.flushed)
             };
-            let (some, now) = self.of.take(&mut self.writer, self.taken, is_over);
+            let look = match (is_over, asked) {
+                (true, _) => Look::End,
+                (false, true) => Look::Asked,
+                (false, false) => Look::Often,
+            };
+            let (some, now) = self.of.take(&mut self.writer, self.taken, look);
             self.taken = now;
             worked |= some;
             pause = if some { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
@@ -214,8 +245,11 @@ impl Recording {
 }
 
 impl Recorded for OfClient {
-    fn take(&mut self, writer: &mut Writer, since: Duration, is_end: bool) -> (bool, Duration) {
-        let Self { sources, reading, log, .. } = self;
+    fn take(&mut self, writer: &mut Writer, since: Duration, look: Look) -> (bool, Duration) {
+        let Self { sources, reading, log, following, .. } = self;
+        let unseen = following
+            .as_mut()
+            .map_or(0, |following| following.look(sources, &log.clock, log.started, look == Look::Asked));
         let now = log.clock.ruler().since_start(ticks());
         let (mut runs, mut events) = (0_u64, Vec::new());
         // What a worker said last comes before its end.
@@ -223,7 +257,7 @@ impl Recorded for OfClient {
         events.extend(lines.into_iter().map(|line| line_event(line, log.started)));
         let (lost, missed) = reading.take(
             log,
-            is_end,
+            look == Look::End,
             &mut |run| {
                 runs += 1;
                 writer.run(&run);
@@ -237,6 +271,7 @@ impl Recorded for OfClient {
         if dropped > 0 {
             writer.missed(since, 0, dropped, "tasks printed more at once than there is room for");
         }
+        let missed = missed + unseen;
         if lost + missed > 0 {
             let reason = "more was recorded at once than there is room for";
             writer.missed(since, lost, missed, reason);

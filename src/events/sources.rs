@@ -107,6 +107,11 @@ impl RunSources {
         self.steps.note(step);
     }
 
+    /// Something has happened then.
+    pub(super) fn note_at(&self, entry: JournalEntry<Step>) {
+        self.steps.note_at(entry.at, entry.what);
+    }
+
     /// The last steps.
     pub(crate) fn steps(&self) -> Vec<JournalEntry<Step>> {
         self.steps.entries()

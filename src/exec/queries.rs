@@ -39,6 +39,7 @@ pub(crate) fn answer_in_process(mode: Mode, workers: Vec<(String, Vec<RunningTas
         | Question::Find { .. }
         | Question::Groups(_)
         | Question::Events
+        | Question::Follow(_)
         | Question::Logs
         | Question::Profile(_) => unsupported("this question"),
     }

@@ -4,6 +4,7 @@ use crate::bytes::Bytes;
 use crate::error::LogLine;
 use crate::error::{Cause, DeathRecord, Error, PublishError, Result};
 use crate::events::EventRecords;
+use crate::events::following::{self, Seen};
 use crate::ids::{JobId, TaskId};
 use crate::job::explained::{Explained, FindFrom, Found};
 use crate::job::{GroupCounts, HeldResult};
@@ -23,6 +24,8 @@ pub(crate) enum Question {
     Memory,
     Logs,
     Events,
+    /// The workers that there are, and what has happened to them since.
+    Follow(Seen),
     Explain(JobId, u32),
     /// Look for tasks of the session whose keys begin so: at some of them, from there on. Where a task asks, by that number:
     /// those of the session that the task is of.
@@ -94,6 +97,7 @@ pub(crate) enum Answer {
     Events(Box<EventRecords>),
     Explained(Box<Explained>),
     Found(Box<Found>),
+    Followed(Box<following::Workers>),
     /// With the number of threads that run tasks.
     Groups(Vec<GroupCounts>, u32),
     Done,
@@ -146,6 +150,8 @@ pub(crate) struct Memory;
 pub(crate) struct Logs;
 /// What has happened to tasks and workers.
 pub(crate) struct Events;
+/// Which workers there are, and what has happened to them since.
+pub(crate) struct Follow(pub(crate) Seen);
 /// Why a task is where it is.
 pub(crate) struct Explain(pub(crate) TaskId);
 /// The tasks whose keys begin so: some of them.
@@ -239,6 +245,7 @@ questions! {
     self: Memory => Question::Memory, Answer::Memory(report) => *report => MemoryReport;
     self: Logs => Question::Logs, Answer::Logs(lines) => lines => Vec<LogLine>;
     self: Events => Question::Events, Answer::Events(records) => *records => EventRecords;
+    self: Follow => Question::Follow(self.0), Answer::Followed(workers) => *workers => following::Workers;
     self: Explain => Question::Explain(self.0.job, self.0.index),
         Answer::Explained(explained) => *explained => Explained;
     self: Find => Question::Find { prefix: self.prefix, from: self.from, by: context::id() },

@@ -586,6 +586,10 @@ impl Backend for Remote {
         self.uplink.sources()
     }
 
+    fn session(&self) -> Option<SessionId> {
+        Some(self.session).filter(|session| *session != SessionId::CLIENT && !session.is_of_tasks())
+    }
+
     fn note(&self, task: Option<TaskId>, kind: EventKind) {
         // Where the connection has gone, nobody is left to be told.
         let step = Step { session: task.map(|task| task.job.session), kind };

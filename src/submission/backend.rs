@@ -13,6 +13,7 @@ use crate::events::sources::RunSources;
 use crate::graph::Dag;
 use crate::graph::label::TaskLabel;
 use crate::graph::map::MapTasks;
+use crate::ids::SessionId;
 use crate::ids::TaskId;
 use crate::ipc::fork::Origin;
 use crate::message::Question;
@@ -101,6 +102,11 @@ pub(crate) trait Backend: Send + Sync {
     fn expect(self: Arc<Self>, label: TaskLabel) -> Result<Arc<Submission>> {
         let _ = label;
         Err(Error::Unsupported { operation: "a result of the supervisor's", mode: self.mode().name() })
+    }
+
+    /// The session that it has at a local cluster.
+    fn session(&self) -> Option<SessionId> {
+        None
     }
 
     /// What each worker has of resources, as far as that is known.

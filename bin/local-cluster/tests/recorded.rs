@@ -223,6 +223,39 @@ fn a_cluster_without_a_recording_tells_what_it_remembers() {
 }
 
 #[test]
+fn a_program_that_is_attached_is_recorded_by_itself() {
+    let cluster = Cluster::start(&["--workers", "2", "--threads", "1"]);
+    let other = cluster.connect();
+    assert_eq!(other.compute(&delayed(inc).map(0..50)).unwrap().len(), 50);
+    let path = cluster.dir.path().join("run.swath");
+    let client = Client::builder().cluster(&cluster.socket).record(&path).build().unwrap();
+    let spoken = work(&client);
+    assert_eq!(other.compute(&delayed(inc).map(0..50)).unwrap().len(), 50);
+    client.submit(&delayed(die).name("die").call(1)).unwrap().result().unwrap_err();
+    let last: u64 = client.compute(&delayed(inc).map(0..100)).unwrap().into_iter().sum();
+    assert_eq!(last, 5050);
+    client.shutdown();
+    let log = SavedLog::open(&path).unwrap();
+    let summary = log.summary();
+    assert!(summary.complete, "{:?}", summary.problems);
+    // Those of the other one are none of its; a run of the task that kills its workers is lost, and runs again.
+    let counted: Vec<_> = summary.names.iter().map(|name| (&*name.name, name.cost.runs)).collect();
+    for wanted in [("inc", 1105), ("refuse", 1), ("speak", 1)] {
+        assert!(counted.contains(&wanted), "{wanted:?}: {counted:?}");
+    }
+    let json = serde_json::to_value(&summary).unwrap();
+    same_counts(&json["groups"], &client);
+    let events: Vec<_> = log.events().map(|event| event.unwrap().kind).collect();
+    let count = |wanted: fn(&EventKind) -> bool| events.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|e| matches!(e, EventKind::GraphSubmitted { .. })), 6);
+    assert!(count(|e| matches!(e, EventKind::WorkerLost { .. })) >= 1, "{events:?}");
+    let lines =
+        events.iter().filter(|event| matches!(event, EventKind::Line { key: Some(key), .. } if *key == spoken.key()));
+    assert_eq!(lines.count(), 2, "{events:?}");
+    fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn the_file_of_a_killed_cluster_has_what_was_written() {
     let directory = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(&["--workers", "1", "--record", directory.path().to_str().unwrap()]);

@@ -5,7 +5,6 @@ use crate::TaskState;
 use crate::log::{LogError, Outcome, Run, SavedLog};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The most tasks that are told one by one.
 const MOST: usize = 200_000;
@@ -16,8 +15,8 @@ type Key = (Arc<str>, u64);
 /// What is known of a task.
 #[derive(Default)]
 struct Known {
-    /// Of its last run: when it began, and where it was, how it ended, how long it took, how large its result is.
-    ran: Option<(Duration, Arc<str>, Outcome, Option<Duration>, Option<u64>)>,
+    /// Its last run.
+    ran: Option<Run>,
     inputs: Vec<u32>,
     is_used: bool,
 }
@@ -92,8 +91,8 @@ impl Tasks {
             return;
         };
         let ran = &mut self.known[number].1.ran;
-        if ran.as_ref().is_none_or(|(start, ..)| *start <= run.start) {
-            *ran = Some((run.start, run.worker.clone(), run.outcome, run.took(), run.bytes_out));
+        if ran.as_ref().is_none_or(|last| last.start <= run.start) {
+            *ran = Some(run.clone());
         }
     }
 
@@ -142,12 +141,12 @@ impl Known {
     fn task(&self, (name, hash): &Key, graph: &mut TaskGraph) -> Task {
         let mut task = Task::new(graph.name(name), *hash);
         (task.kind, task.is_result) = (NodeKind::Task, !self.is_used);
-        let Some((_, worker, outcome, took, bytes)) = &self.ran else {
+        let Some(run) = &self.ran else {
             task.state = Some(TaskState::Waiting);
             return task;
         };
-        (task.worker, task.time, task.bytes) = (Some(graph.worker(worker)), *took, *bytes);
-        task.state = Some(match outcome {
+        (task.worker, task.time, task.bytes) = (Some(graph.worker(&run.worker)), run.took(), run.bytes_out);
+        task.state = Some(match run.outcome {
             Outcome::Running => TaskState::Running,
             Outcome::Finished if task.is_result => TaskState::Memory,
             Outcome::Finished => TaskState::Released,
@@ -165,7 +164,7 @@ mod tests {
     use super::*;
     use crate::log::{Head, Input, Writer};
     use crate::picture::{Sketch, Style};
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     #[test]
     fn what_uses_what_is_drawn_and_circles_end() {

@@ -2,11 +2,15 @@
 
 use super::Builder;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::events::following::Following;
 use crate::machine::cores;
 use crate::memory::limit::MemoryLimit;
+use crate::message::{Ask, question};
 use crate::status::Mode;
+use crate::submission::reply::Asked;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How many runs the rings of recorded threads or workers have room for together: those of a tenth of a second, of the
 /// shortest tasks that there are.
@@ -31,6 +35,9 @@ impl Builder {
     /// nothing is lost where a thread cannot keep up for a moment, more runs are [remembered](Self::events): 262,144 by all workers or
     /// threads together and 16,384 at least by each, of 64 bytes. What is overwritten all the same is counted, and the log says
     /// so.
+    ///
+    /// A program that is [attached](Self::cluster) to a local cluster is recorded by its own process, which reads what the
+    /// workers remember of it: 4096 runs each, unless the cluster itself is started with `--record`.
     ///
     /// ```
     /// use swath::events::saved::SavedLog;
@@ -97,4 +104,17 @@ impl Recording {
     fn limit(&self) -> Result<Option<u64>> {
         self.limit.of_all().map_err(|e| e.about("record_limit"))
     }
+}
+
+/// Follows the workers of the local cluster that a client is attached to.
+pub(in crate::client) fn follow(client: &Client) -> Result<Following> {
+    let Some(session) = client.0.backend.session() else {
+        return Err(Error::Unsupported { operation: "record", mode: client.mode().name() });
+    };
+    let backend = Arc::downgrade(&client.0.backend);
+    let asks = move |seen| {
+        let asked = Asked::<question::Follow>::new(backend.upgrade()?.ask(question::Follow(seen).question()));
+        asked.wait().ok()
+    };
+    Ok(Following::new(session, Box::new(asks)))
 }

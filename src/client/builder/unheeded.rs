@@ -64,7 +64,6 @@ impl Builder {
             ("start_method", self.start_method != plain.start_method),
             ("forward_output", self.forward_output != plain.forward_output),
             ("events", self.events != plain.events && cluster),
-            ("record", self.is_recorded() && cluster),
             ("weight", self.weight != plain.weight && !cluster),
         ]
         .into_iter()

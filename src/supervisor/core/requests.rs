@@ -6,6 +6,7 @@ use super::on_command::Asker;
 use super::sessions::{Wait, Waiting};
 use super::{Core, OWN, Phase, SessionEnd, WorkerProcess, owner_of};
 use crate::error::LogLine;
+use crate::events::following::{self, Seen};
 use crate::events::programs::News;
 use crate::events::sources::RunSources;
 use crate::events::{EventRecords, WorkerRuns};
@@ -91,6 +92,7 @@ impl Core {
             Question::Workers => Answer::Workers(self.workers(fx)),
             Question::Memory => Answer::Memory(Box::new(self.memory(fx))),
             Question::Deaths => Answer::Deaths(self.history.deaths.iter().cloned().collect()),
+            Question::Follow(seen) => Answer::Followed(Box::new(self.follow(session, seen))),
             Question::Logs => Answer::Logs(self.logs().into_iter().map(|(_, line)| line).collect()),
             Question::Events => Answer::Events(Box::new(self.events(session, fx))),
             Question::Explain(job, index) => Answer::Explained(Box::new(self.explain(TaskId { job, index }, fx))),
@@ -238,6 +240,29 @@ impl Core {
         let pages = self.fleet.workers.keys().filter_map(|id| fx.page(*id));
         let running = pages.flat_map(|page| page.progress());
         self.scheduler.groups(session, by, running)
+    }
+
+    /// The workers, and what a session is told of them that has not been told before.
+    fn follow(&self, session: SessionId, mut seen: Seen) -> following::Workers {
+        let page = |process: &WorkerProcess| {
+            let name = self.fleet.slots[process.slot].name.clone();
+            (name, self.program.pages.sibling(owner_of(process.id)))
+        };
+        let pages = self.fleet.workers.values().map(page).collect();
+        let (mut steps, missed) = self.history.steps.since(&mut seen.steps);
+        steps.retain(|step| step.what.is_for(session));
+        let mut lines = Vec::new();
+        for (slot, recent) in self.fleet.slots.iter().zip(&self.history.recent_lines) {
+            let last = seen.lines.entry(slot.name.clone()).or_default();
+            if recent.came() > *last {
+                let before = *last;
+                for line in recent.lines(&slot.name).into_iter().filter(|line| line.ended && line.number > before) {
+                    *last = line.number.max(*last);
+                    lines.push(line);
+                }
+            }
+        }
+        following::Workers { pages, steps, missed, lines, seen }
     }
 
     /// Tells a recording how the tasks of each program are counted.
