@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::events::journal::{JournalEntry, Step};
 use crate::events::lines::line_event;
 use crate::events::recorder::{Flushing, Recorded, Recorder};
-use crate::events::saved::{Event, EventKind, Head, LogError, Outcome, Run, Writer};
+use crate::events::saved::{Event, EventKind, Head, LogError, MemorySample, Outcome, Run, Writer};
 use crate::events::sources::{RunSources, SourceReader, Taken};
 use crate::events::{Names, event, head_of, run_named};
 use crate::ids::{JobId, SessionId};
@@ -149,6 +149,23 @@ impl Recorded for Recording {
 
     fn groups(&mut self) -> Vec<GroupProgress> {
         self.counts.groups()
+    }
+
+    fn memory(&mut self, at: Duration) -> Vec<MemorySample> {
+        let programs = self.programs.lock();
+        let of = |program: &Program| {
+            let mut samples = program.reader.memory(at);
+            // One that has run nothing yet has no name here, and little to show.
+            samples.retain_mut(|sample| match program.workers.get(&*sample.worker) {
+                Some(named) => {
+                    sample.worker = named.to_string();
+                    true
+                }
+                None => false,
+            });
+            samples
+        };
+        programs.iter().flat_map(of).collect()
     }
 }
 

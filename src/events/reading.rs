@@ -1,8 +1,10 @@
 //! What somebody reads of the log of events while it goes on: each run and each event once.
 
+use super::saved::MemorySample;
 use super::sources::{RunSources, SourceReader, Taken};
 use super::{ClientLog, Event, Names, Outcome, Run, client_event, event, run_of};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How far a reader has come.
 pub(crate) struct Reading {
@@ -21,6 +23,11 @@ impl Reading {
     /// Of what comes from now on.
     pub(crate) fn from_now(sources: &Arc<RunSources>, log: &ClientLog) -> Self {
         Self { sources: sources.reader(true), steps: log.steps.noted(), names: Names::default() }
+    }
+
+    /// What memory each worker uses then.
+    pub(crate) fn memory(&self, at: Duration) -> Vec<MemorySample> {
+        self.sources.memory(at)
     }
 
     /// Gives what has happened: runs that have ended, at the end also those that have not, and events. The answer is how many

@@ -3,7 +3,7 @@
 use super::ClientLog;
 use super::lines::line_event;
 use super::reading::Reading;
-use super::saved::{Head, LogError, Writer, WriterState};
+use super::saved::{Head, LogError, MemorySample, Writer, WriterState};
 use super::sources::RunSources;
 use crate::error::{Error, Result};
 use crate::ipc::clock::ticks;
@@ -59,6 +59,9 @@ pub(crate) trait Recorded: Send {
 
     /// How many tasks of each group are in which state; nothing where nobody knows any more.
     fn groups(&mut self) -> Vec<GroupProgress>;
+
+    /// What memory the workers use then.
+    fn memory(&mut self, at: Duration) -> Vec<MemorySample>;
 }
 
 struct Recording {
@@ -143,6 +146,8 @@ impl Recording {
     fn go_on(mut self, end: &(Mutex<Wishes>, Condvar)) {
         let mut flushed = Instant::now();
         let mut pause = PAUSES[0];
+        // Something has happened since memory was looked at last.
+        let mut worked = false;
         loop {
             let (is_over, flushes, asked) = {
                 let mut wishes = end.0.lock();
@@ -153,6 +158,7 @@ impl Recording {
             };
             let (some, now) = self.of.take(&mut self.writer, self.taken, is_over);
             self.taken = now;
+            worked |= some;
             pause = if some { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
             if is_over {
                 self.count();
@@ -163,6 +169,11 @@ impl Recording {
                 if self.counted.1 <= flushed || asked {
                     self.count();
                 }
+                if worked {
+                    let samples = self.of.memory(self.taken);
+                    samples.iter().for_each(|sample| self.writer.memory(sample));
+                }
+                worked = false;
                 let told = self.writer.flush();
                 self.tell(told);
                 end.0.lock().flushed = flushes;
@@ -235,5 +246,9 @@ impl Recorded for OfClient {
 
     fn groups(&mut self) -> Vec<GroupProgress> {
         (self.counter)()
+    }
+
+    fn memory(&mut self, at: Duration) -> Vec<MemorySample> {
+        self.reading.memory(at)
     }
 }

@@ -4,9 +4,11 @@
 use super::journal::{Journal, JournalEntry, Step};
 use super::lines::LineQueue;
 use super::programs::ProgramNews;
+use super::saved::MemorySample;
 use crate::ipc::ring::{RingDrain, RingRecord, RunSource};
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// Steps that are kept for readers.
 const STEPS: usize = 1 << 12;
@@ -137,6 +139,20 @@ impl SourceReader {
     /// The steps that were not taken before, and how many are missing.
     pub(crate) fn take_steps(&mut self) -> (Vec<JournalEntry<Step>>, u64) {
         self.sources.steps.since(&mut self.steps)
+    }
+
+    /// What memory each worker uses that is there, since the start of a log so long ago.
+    pub(crate) fn memory(&self, at: Duration) -> Vec<MemorySample> {
+        let rings = self.rings.lock();
+        let there = rings.iter().filter(|source| source.owner.strong_count() > 0);
+        let sample = |source: &Source| {
+            let gauges = source.ring.memory()?;
+            let mut sample = MemorySample::new(at, &*source.worker, gauges.used);
+            sample.limit = Some(gauges.limit).filter(|limit| *limit > 0);
+            (sample.managed, sample.shared, sample.spilled) = (gauges.managed, gauges.segments, gauges.spilled);
+            Some(sample)
+        };
+        there.filter_map(sample).collect()
     }
 
     /// Takes the runs that have ended; at the end of the recording, all. The answer is how many are missing at most.

@@ -122,6 +122,22 @@ pub(crate) struct RingDrain {
 /// What has a ring that can be read from any thread.
 pub(crate) trait RunSource: Send + Sync {
     fn ring(&self) -> Ring<'_>;
+
+    /// What memory its process uses, where that is a worker's.
+    fn memory(&self) -> Option<MemoryGauges> {
+        None
+    }
+}
+
+/// What a worker says of its memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryGauges {
+    pub(crate) used: u64,
+    /// 0: there is none.
+    pub(crate) limit: u64,
+    pub(crate) managed: u64,
+    pub(crate) segments: u64,
+    pub(crate) spilled: u64,
 }
 
 /// A ring somewhere in memory.

@@ -175,6 +175,7 @@ fn start(supervisor: SupervisorSocket, first: Vec<ToWorker>) -> Result<&'static 
         cap::set(limit, threads);
         crate::ipc::allocator::return_large(limit);
     }
+    page.gauges().set_limit(welcome.memory_limit);
     let policy = welcome.memory_limit.map(|limit| Policy::new(welcome.thresholds.levels(limit)));
     let disk = welcome.spill_directory.clone().map(|directory| Disk::new(directory, ledger.clone()));
     if let Some(directory) = welcome.shuffle_directory.clone() {

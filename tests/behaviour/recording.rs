@@ -1,6 +1,6 @@
 //! Clients that are recorded in a file.
 
-use crate::common::{Clean, LONG, comes_true, my_role, play, role, say, touch};
+use crate::common::{Clean, LONG, comes_true, my_role, play, role, say, touch, until};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use swath::client::Builder;
@@ -81,6 +81,24 @@ fn every_run_is_in_the_file_in_every_mode() {
         }
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
+}
+
+#[test]
+fn what_memory_workers_use_is_recorded_while_they_work() {
+    let _clean = Clean::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("memory.swath");
+    let client = Client::builder().workers(1).memory_limit("512MB").record(&path).build().unwrap();
+    let held = client.persist(&delayed(|n: usize| vec![7_u8; n]).call(50_000_000)).unwrap();
+    let samples = || SavedLog::open(&path).unwrap().memory().map(Result::unwrap).collect::<Vec<_>>();
+    until("the result is seen", || {
+        client.compute(&delayed(add_one).call(1)).unwrap();
+        samples().iter().any(|sample| sample.managed >= 50_000_000)
+    });
+    let last = samples().pop().unwrap();
+    assert_eq!((&*last.worker, last.limit), ("worker-0", Some(512_000_000)));
+    assert!(last.used >= last.managed, "{last:?}");
+    drop(held);
 }
 
 #[test]

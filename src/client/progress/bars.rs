@@ -267,7 +267,9 @@ impl Drawer {
     fn end(&mut self, progress: &Progress) {
         let since = self.since.take();
         if let Some(since) = since.filter(|_| self.bars.shown.load(Ordering::SeqCst)) {
-            let line = View::of(progress, &self.before, since.elapsed()).last_line();
+            // It was seen to begin a moment after it did.
+            let first = || self.bars.source.first_failed(since.elapsed() + PATIENCE, progress);
+            let line = View::of(progress, &self.before, since.elapsed()).last_line(first);
             match self.bars.plain {
                 true => footer::above(|| print(&line)),
                 false => self.screen.end(self.bar.take(), &line),

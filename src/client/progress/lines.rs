@@ -177,8 +177,8 @@ impl View {
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
     }
 
-    /// What is left on the terminal.
-    pub(super) fn last_line(&self) -> String {
+    /// What is left on the terminal. `first`: the key of the first task that failed.
+    pub(super) fn last_line(&self, first: impl FnOnce() -> Option<String>) -> String {
         let Row { done, total, unfinished, .. } = self.all;
         let mut line = format!("all  {done}");
         if unfinished > 0 {
@@ -188,6 +188,11 @@ impl View {
         let marks = self.all.marks();
         if !marks.is_empty() {
             let _ = write!(line, ", {marks}");
+        }
+        if self.all.failed > 0
+            && let Some(key) = first()
+        {
+            let _ = write!(line, ": first {}", printable(&key, true));
         }
         line
     }
@@ -519,9 +524,12 @@ all         ██████████▊░░░░░░░░░░░�
             let counts = Counts { released, failed, waiting, ..Counts::default() };
             View::of(&Progress::new([group("f", 0, counts, 1)]), &Baseline::default(), Duration::from_millis(21_437))
         };
-        assert_eq!(view(4003, 0, 0).last_line(), "all  4003 done in 21.4 s");
-        assert_eq!(view(4001, 2, 0).last_line(), "all  4001 done in 21.4 s, 2 failed");
-        assert_eq!(view(1, 0, 9).last_line(), "all  1 of 10 done in 21.4 s");
+        assert_eq!(view(4003, 0, 0).last_line(|| Some("parse-3f2a".to_string())), "all  4003 done in 21.4 s");
+        assert_eq!(
+            view(4001, 2, 0).last_line(|| Some("parse-3f2a".to_string())),
+            "all  4001 done in 21.4 s, 2 failed: first parse-3f2a"
+        );
+        assert_eq!(view(1, 0, 9).last_line(|| Some("parse-3f2a".to_string())), "all  1 of 10 done in 21.4 s");
         assert_eq!(view(1, 1, 8).plain(), "all  1/10  10 %  0:21  1 failed");
     }
 

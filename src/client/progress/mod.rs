@@ -20,7 +20,11 @@ pub use part::ProgressOf;
 pub use watch::WatchProgress;
 
 use super::Client;
+#[cfg(feature = "progress")]
+use crate::events::{ClientLog, Outcome, Run};
 use crate::ipc::fork::Origin;
+#[cfg(feature = "progress")]
+use crate::message::question::{Ask, Events};
 use crate::status::Progress;
 use crate::submission::backend::Backend;
 #[cfg(feature = "progress")]
@@ -103,6 +107,8 @@ struct Source {
     backend: Weak<dyn Backend>,
     #[cfg(feature = "progress")]
     limit: Weak<SubmissionLimit>,
+    #[cfg(feature = "progress")]
+    log: Weak<ClientLog>,
     looks: Arc<Looks>,
     /// What it is about; all, if nothing is said.
     part: Option<Arc<Part>>,
@@ -121,6 +127,8 @@ impl Source {
             backend: Arc::downgrade(&client.0.backend),
             #[cfg(feature = "progress")]
             limit: Arc::downgrade(&client.0.limit),
+            #[cfg(feature = "progress")]
+            log: Arc::downgrade(&client.0.log),
             looks: Arc::clone(&client.0.looks),
             part: part.map(Arc::new),
         }
@@ -142,6 +150,22 @@ impl Source {
             };
         }
         Some(Seen { progress, closed })
+    }
+
+    /// The key of the first task that has failed in the last time, among those groups, as far as runs are remembered.
+    #[cfg(feature = "progress")]
+    fn first_failed(&self, within: Duration, progress: &Progress) -> Option<String> {
+        let (backend, log) = self.backend.upgrade().zip(self.log.upgrade())?;
+        let records = Events::answer(backend.ask(Events.question()).wait().ok()?).ok()?;
+        let (events, now) = (log.log(records), log.now());
+        let is_shown = |run: &Run| {
+            let groups = progress.groups.iter().filter(|group| group.counts.failed > 0);
+            groups
+                .into_iter()
+                .any(|group| group.name == *run.name && group.graph.is_none_or(|graph| graph == run.graph))
+        };
+        let failed = |run: &&Run| run.outcome == Outcome::Failed && run.start + within >= now && is_shown(run);
+        events.runs().iter().filter(failed).min_by_key(|run| run.end).map(Run::key)
     }
 
     /// Whether no graph of the client's own is under way.

@@ -26,6 +26,8 @@ pub(crate) struct Gauges {
     waits: AtomicU32,
     /// Whether the disk takes nothing.
     disk_fails: AtomicU32,
+    /// The worker's limit; 0: there is none.
+    limit: AtomicU64,
     /// Bytes of results that have ever been moved to disk.
     moved: AtomicU64,
     /// How often tasks had to wait for memory.
@@ -56,6 +58,14 @@ impl Gauges {
                 peak.store(private + segments, Ordering::Relaxed);
             }
         }
+    }
+
+    pub(crate) fn set_limit(&self, limit: Option<u64>) {
+        self.limit.store(limit.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     pub(crate) fn segments(&self) -> u64 {

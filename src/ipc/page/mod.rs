@@ -13,7 +13,7 @@ pub(crate) use name::{PageName, start_time};
 use crate::ids::{Attempt, JobId, SessionId, TaskId};
 use crate::ipc::captured::CapturedOutput;
 use crate::ipc::file_limit::longest_file;
-use crate::ipc::ring::{Ring, RingEntry, RunSource};
+use crate::ipc::ring::{MemoryGauges, Ring, RingEntry, RunSource};
 use crate::version::VERSION;
 use account::Account;
 use gauges::Gauges;
@@ -478,6 +478,15 @@ impl ControlPage {
 impl RunSource for ControlPage {
     fn ring(&self) -> Ring<'_> {
         self.ring()
+    }
+
+    fn memory(&self) -> Option<MemoryGauges> {
+        let gauges = self.gauges();
+        let (managed, segments) = (gauges.managed(), gauges.segments());
+        // A worker without a limit does not look at what its process uses.
+        let private = self.samples().last().copied().unwrap_or(0);
+        let used = (private + segments).max(managed);
+        Some(MemoryGauges { used, limit: gauges.limit(), managed, segments, spilled: gauges.spilled() })
     }
 }
 
