@@ -13,11 +13,13 @@ const MOST: usize = 200_000;
 /// A task by its name and the number in its key.
 type Key = (Arc<str>, u64);
 
+/// Of a task's last run: when it began, and where it was, how it ended, how long it took, how large its result is.
+type LastRun = (Duration, Arc<str>, Outcome, Option<Duration>, Option<u64>);
+
 /// What is known of a task.
 #[derive(Default)]
 struct Known {
-    /// Of its last run: when it began, and where it was, how it ended, how long it took, how large its result is.
-    ran: Option<(Duration, Arc<str>, Outcome, Option<Duration>, Option<u64>)>,
+    ran: Option<LastRun>,
     inputs: Vec<u32>,
     is_used: bool,
 }
