@@ -1,5 +1,7 @@
 //! What client, scheduler and worker mean by a job: its tasks, their inputs, how a run ends, why it failed, what is delivered.
 
+pub(crate) mod explained;
+
 use crate::error::Cause;
 use crate::error::name::TaskName;
 use crate::ids::{JobId, TaskId};

@@ -32,7 +32,7 @@ use crate::ipc::page::start_time;
 use crate::memory::limit::untold;
 use crate::message::{Attached, Control};
 use crate::settings::MOST_WORKERS;
-use crate::status::{WorkerInfo, WorkerState};
+use crate::status::{Explanation, WorkerInfo, WorkerState};
 use crate::task::image::outside_executable;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -146,6 +146,20 @@ pub fn machine() -> Result<Machine> {
 /// been stopped by a signal. So do the other functions.
 pub fn status(cluster: impl AsRef<Path>) -> Result<ClusterStatus> {
     Asked::new(cluster, None)?.status()
+}
+
+/// Why a task is where it is, of whatever program: by its key, or the beginning of that, as
+/// [`Client::explain_key`](crate::Client::explain_key) says it. The names of functions that have not run yet are not known to a
+/// cluster; their tasks are called `task`, with the number in their key.
+///
+/// # Errors
+/// As [`status`]; [`Error::Key`] where no task is known whose key begins so, or several are.
+pub fn explain(cluster: impl AsRef<Path>, key: &str) -> Result<Explanation> {
+    let cluster = Asked::new(cluster, None)?;
+    match cluster.ask(Control::Explain { key: key.to_string() })? {
+        Attached::Explained(explanation) => Ok((*explanation)?),
+        _ => Err(cluster.beside_the_point()),
+    }
 }
 
 /// The last lines that a cluster's workers wrote, and those of its own log.

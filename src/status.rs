@@ -1,13 +1,13 @@
 //! What users see of a client, its workers, and a cluster.
 
-mod explanation;
 mod published;
 mod shared;
 
-pub use explanation::Explanation;
-pub(crate) use explanation::{Stage, Why};
 pub use published::Published;
 pub use shared::SharedObject;
+/// Why a task is where it is.
+pub use swath_insight::explain;
+pub use swath_insight::explain::Explanation;
 pub use swath_insight::{Counts, ENDED_GRAPHS, GroupProgress, Progress, TaskState, Totals};
 
 use crate::error::words::words;

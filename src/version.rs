@@ -26,6 +26,7 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("ipc/segment/memory.rs")) },
     const { hash(include_bytes!("ipc/segment/mod.rs")) },
     const { hash(include_bytes!("job.rs")) },
+    const { hash(include_bytes!("job/explained.rs")) },
     const { hash(include_bytes!("machine/mod.rs")) },
     const { hash(include_bytes!("memory/report.rs")) },
     const { hash(include_bytes!("memory/thresholds.rs")) },
@@ -36,10 +37,11 @@ pub(crate) const VERSION: u64 = combine(&[
     const { hash(include_bytes!("profile/raw.rs")) },
     const { hash(include_bytes!("settings/mod.rs")) },
     const { hash(include_bytes!("status.rs")) },
-    const { hash(include_bytes!("status/explanation.rs")) },
     const { hash(include_bytes!("status/published.rs")) },
     const { hash(include_bytes!("task/backtrace.rs")) },
     const { hash(include_bytes!("task/image.rs")) },
+    const { hash(swath_insight::SENT[0]) },
+    const { hash(swath_insight::SENT[1]) },
 ]);
 
 /// FNV-1a.

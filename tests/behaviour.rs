@@ -13,6 +13,7 @@ mod behaviour {
     pub mod depth;
     pub mod errors;
     pub mod events;
+    pub mod explain;
     pub mod failing;
     pub mod fairness;
     pub mod faults;
@@ -179,6 +180,10 @@ macro_rules! suite {
                 nobody_is_counted_twice_or_lost the_numbers_add_up_at_every_moment
                 a_closed_client_has_nothing_unfinished watching_ends_with_the_last_state progress_of_some_results
                 what_a_task_says_of_itself_moves_its_group;
+            explain: what_is_done_says_where_its_result_is what_failed_names_the_first_that_did
+                what_waits_is_followed_to_what_holds_it_up what_runs_says_where_for_how_long_and_how_far
+                what_was_cancelled_says_so tasks_are_found_by_their_keys parts_of_a_result_are_told
+                what_nobody_needs_says_so of_a_long_chain_the_first_steps_and_the_last_are_told;
             events: of_graphs_and_tasks of_what_runs_take of_waits_in_tasks of_failures of_cancelled_tasks of_notes_and_labels watched saved_and_opened;
             decoded: a_value_of_many_tasks_is_decoded_once_a_worker equal_arguments_of_a_graph_are_one
                 a_part_of_a_held_value_is_all_that_is_copied;

@@ -6,6 +6,7 @@
 mod counts;
 pub mod diagnosis;
 mod ended;
+pub mod explain;
 pub mod log;
 mod pace;
 pub mod palette;
@@ -13,6 +14,10 @@ pub mod picture;
 pub mod profile;
 pub mod report;
 pub mod source;
+
+/// The sources of the types that processes of swath send each other: these processes compare them.
+#[doc(hidden)]
+pub const SENT: [&[u8]; 2] = [include_bytes!("counts.rs"), include_bytes!("explain/mod.rs")];
 
 pub use counts::{Counts, GroupProgress, Progress, TaskState, Totals};
 pub use ended::{ENDED_GRAPHS, EndedGroups, NAMES, OTHER_NAMES};

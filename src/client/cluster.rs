@@ -7,38 +7,13 @@ use crate::events::EventLog;
 use crate::events::diagnosis::{Diagnosis, Extent};
 use crate::memory::report::MemoryReport;
 use crate::message::{Ask, question};
-use crate::status::{Explanation, WorkerInfo};
+use crate::status::WorkerInfo;
 use crate::submission::reply::Asked;
 use crate::task::wait::{blocking, waiting};
 use std::path::Path;
 use std::time::Duration;
 
 impl Client {
-    /// Why a task has no result yet: which inputs are missing, where it runs, what it waits for. The client that the future
-    /// is of answers, whichever is asked.
-    ///
-    /// ```
-    /// # use swath::{Client, delayed};
-    /// let client = Client::threads(1);
-    /// let future = client.submit(&delayed(|x: i64| x + 1).call(1))?;
-    /// println!("{}", client.explain(&future)?);
-    /// # Ok::<(), swath::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Where the future's client is closed.
-    pub fn explain<T>(&self, future: &Future<T>) -> Result<Explanation> {
-        Asked::<question::Explain>::new(future.output().explain()).wait()
-    }
-
-    /// [`explain`](Self::explain) for async code.
-    ///
-    /// # Errors
-    /// As [`explain`](Self::explain).
-    pub async fn explain_async<T>(&self, future: &Future<T>) -> Result<Explanation> {
-        Asked::<question::Explain>::new(future.output().explain()).await
-    }
-
     /// Why what has run took as long as it did: what the threads did with their time, which names cost the most, and what time
     /// was lost to, the most first, with what to change. It is made of the [`events`](Self::events), so of the last runs of
     /// each worker; of all of them where they are recorded ([`Builder::record`](crate::client::Builder::record)) and the

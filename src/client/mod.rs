@@ -10,6 +10,7 @@ mod cluster;
 mod computable;
 mod compute;
 mod durable;
+mod explain;
 mod failing;
 mod future;
 mod gather;

@@ -6,6 +6,7 @@ use super::executable;
 use super::paths::ClusterPaths;
 use super::recording::ClusterRecording;
 use super::session::Session;
+use crate::events::ClientLog;
 use crate::host::report;
 use crate::ids::ATTACHED_OWNERS;
 use crate::ids::SessionId;
@@ -122,6 +123,8 @@ pub(super) struct GetOverview;
 pub(super) struct Overview {
     pub(super) status: ClusterStatus,
     pub(super) supervisors: Vec<Addr<Supervisor>>,
+    /// By whose clock what they have recorded is dated.
+    pub(super) log: ClientLog,
 }
 
 /// How the programs are recorded.
@@ -361,7 +364,7 @@ impl Handler<GetOverview> for Daemon {
 
     fn handle(&mut self, _: GetOverview, _: &mut Context<Self>) -> Overview {
         let supervisors = self.groups.iter().map(|group| group.supervisor.clone()).collect();
-        Overview { status: self.status(), supervisors }
+        Overview { status: self.status(), supervisors, log: ClientLog::started_at(self.started) }
     }
 }
 

@@ -5,6 +5,7 @@ use super::actor::{
     SupervisorOf,
 };
 use super::connect::FIRST_WORD;
+use super::explain::explain;
 use super::recording;
 use crate::error::LogLine;
 use crate::events::sources::RunSources;
@@ -27,7 +28,7 @@ const FLUSHED: Duration = Duration::from_secs(10);
 /// How often a cluster that lets nobody in looks whether graphs are under way.
 const DRAINED: Duration = Duration::from_millis(20);
 
-type Answer<T> = std::result::Result<T, String>;
+pub(super) type Answer<T> = std::result::Result<T, String>;
 
 /// Does what a command says, and answers.
 pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster: &Addr<Daemon>) {
@@ -35,6 +36,9 @@ pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster
     let stop = matches!(command, Control::Stop | Control::Drain { .. });
     let answer = match command {
         Control::Status => status(cluster).await.map(|(status, _)| Attached::Status(Box::new(status))),
+        Control::Explain { key } => {
+            explain(cluster, &key).await.map(|explanation| Attached::Explained(Box::new(explanation)))
+        }
         Control::Logs { since } => status(cluster).await.map(|(_, mut lines)| {
             lines.retain(|(came, ..)| *came >= since);
             Attached::Logs(lines.into_iter().map(|(_, build, line)| (build, line)).collect())
@@ -80,7 +84,7 @@ pub(super) async fn obey(command: Control, connection: &Arc<Connection>, cluster
     report!(Trace, "a command's connection ended: {}", over.is_ok());
 }
 
-fn sent<T>(answer: std::result::Result<T, MailboxError>) -> Answer<T> {
+pub(super) fn sent<T>(answer: std::result::Result<T, MailboxError>) -> Answer<T> {
     answer.map_err(|e| e.to_string())
 }
 
@@ -96,7 +100,7 @@ async fn supervisor(cluster: &Addr<Daemon>, build: String) -> Answer<Addr<crate:
 
 /// The whole status, and what all workers have printed, each line with the time when it came and the build that it is from.
 async fn status(cluster: &Addr<Daemon>) -> Answer<(ClusterStatus, Vec<(u64, String, LogLine)>)> {
-    let Overview { mut status, supervisors } = sent(cluster.send(GetOverview).await)?;
+    let Overview { mut status, supervisors, .. } = sent(cluster.send(GetOverview).await)?;
     let mut logs = Vec::new();
     for (program, supervisor) in status.programs.iter_mut().zip(supervisors) {
         // One that stops meanwhile has no workers to show.

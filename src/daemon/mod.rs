@@ -4,6 +4,7 @@ pub(crate) mod actor;
 mod commands;
 pub(crate) mod connect;
 pub(crate) mod executable;
+mod explain;
 pub(crate) mod janitor;
 pub(crate) mod paths;
 mod recording;

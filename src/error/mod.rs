@@ -22,6 +22,7 @@ pub use returned::ReturnedError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+pub use swath_insight::explain::KeyError;
 pub use swath_insight::picture::PictureError;
 use swath_insight::profile::ProfileOff;
 pub use swath_insight::report::ReportError;
@@ -152,6 +153,9 @@ pub enum Error {
     /// A file cannot be listed, or not be used as asked.
     #[error(transparent)]
     File(#[from] FileError),
+    /// No task has a key that begins so, or several have.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// There is no picture of a graph.
     #[error(transparent)]
     Picture(#[from] PictureError),

@@ -50,6 +50,7 @@ impl fmt::Debug for Error {
             Self::File(error) => f.debug_tuple("File").field(error).finish(),
             Self::Coordination(error) => f.debug_tuple("Coordination").field(error).finish(),
             Self::Publish(error) => f.debug_tuple("Publish").field(error).finish(),
+            Self::Key(error) => f.debug_tuple("Key").field(error).finish(),
             Self::Picture(error) => f.debug_tuple("Picture").field(error).finish(),
             Self::Report(error) => f.debug_tuple("Report").field(error).finish(),
             Self::Collection(error) => f.debug_tuple("Collection").field(error).finish(),

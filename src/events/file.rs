@@ -5,6 +5,7 @@ use super::saved::{LogError, SavedLog, Stream, Writer};
 use super::{EventKind, EventLog};
 use crate::error::{DeathCause, Error, Result};
 use crate::files::{write_private, write_whole};
+use crate::status::Explanation;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -118,6 +119,24 @@ impl EventLog {
     /// then.
     pub fn report(&self, path: impl AsRef<Path>) -> Result<()> {
         Ok(self.saved().report(path)?)
+    }
+
+    /// What is recorded of a task, by its key or the beginning of it.
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::sync();
+    /// client.compute(&delayed(|x: i64| x + 1).name("inc").call(1))?;
+    /// let told = client.events()?.explain("inc")?;
+    /// assert_eq!((told.cost.runs, told.timeline.ended.is_some()), (1, true));
+    /// println!("{told}");
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Key`] where it has nothing of a task whose key begins so, or there are several.
+    pub fn explain(&self, key: &str) -> Result<Explanation> {
+        Ok(self.saved().explain(key)?)
     }
 
     fn saved(&self) -> SavedLog {

@@ -7,6 +7,7 @@
 // Runs of tasks go into a bounded `ipc::ring`, one for each thread of the threads mode, one on each worker's control page
 // (which outlives the worker), one for the sync mode. Graphs and workers change seldom and have a `journal`.
 
+pub(crate) mod explain;
 pub(crate) mod file;
 mod filter;
 pub(crate) mod journal;
@@ -187,12 +188,12 @@ pub(crate) struct ClientLog {
 
 impl ClientLog {
     pub(crate) fn new() -> Self {
-        Self {
-            clock: Clock::start(),
-            started: SystemTime::now(),
-            inputs: RecordedInputs::default(),
-            steps: journal::Journal::new(DEFAULT_CAPACITY),
-        }
+        Self::started_at((Clock::start(), SystemTime::now()))
+    }
+
+    /// One whose times count from then.
+    pub(crate) fn started_at((clock, started): (Clock, SystemTime)) -> Self {
+        Self { clock, started, inputs: RecordedInputs::default(), steps: journal::Journal::new(DEFAULT_CAPACITY) }
     }
 
     /// Whether it is recorded which results tasks take.

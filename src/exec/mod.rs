@@ -3,6 +3,7 @@
 mod attempt;
 mod budget;
 mod coordination;
+mod find;
 mod logs;
 mod queries;
 pub(crate) mod sync;

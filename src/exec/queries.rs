@@ -35,9 +35,12 @@ pub(crate) fn answer_in_process(mode: Mode, workers: Vec<(String, Vec<RunningTas
         Question::Adapt { .. } | Question::StopAdapting(_) => unsupported("adapt"),
         Question::Publish { .. } | Question::Published { .. } => unsupported("publish"),
         Question::Unpublish(_) | Question::ListPublished => unsupported("publish"),
-        Question::Explain(..) | Question::Groups(_) | Question::Events | Question::Logs | Question::Profile(_) => {
-            unsupported("this question")
-        }
+        Question::Explain(..)
+        | Question::Find { .. }
+        | Question::Groups(_)
+        | Question::Events
+        | Question::Logs
+        | Question::Profile(_) => unsupported("this question"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The sync mode: each task in the caller's thread, in graph order, the same every time.
 
+mod explain;
+
 use super::attempt::{GraphTask, Inputs, execute, result_of, results_of_parts};
 use super::coordination::LocalCoordination;
 use super::logs::TaskLogs;
@@ -20,7 +22,7 @@ use crate::ipc::ring::{OwnRing, RunSource};
 use crate::message::{Answer, Question};
 use crate::profile::SampledThreads;
 use crate::resources::Resources;
-use crate::status::{Explanation, Mode, Progress, RunningTask, Why};
+use crate::status::{Mode, Progress, RunningTask};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
@@ -72,6 +74,7 @@ pub(crate) struct SyncExecutor {
 
 /// A graph while its tasks run.
 struct RunningGraph {
+    number: u32,
     graph: Arc<Graph>,
     /// The task that runs, or ran last.
     task: AtomicU32,
@@ -244,7 +247,7 @@ impl SyncExecutor {
             Graph::Map(_) => None,
         };
         let (task, per_mille) = (AtomicU32::new(0), AtomicU32::new(0));
-        let running = Noted::begin(self, RunningGraph { graph: Arc::clone(graph), task, per_mille });
+        let running = Noted::begin(self, RunningGraph { number, graph: Arc::clone(graph), task, per_mille });
         let (backend, counted) = (Arc::downgrade(self), Arc::clone(counts));
         let scope = Rc::new(SyncScope { backend, running: Arc::clone(&running.graph), counts: counted, deadline });
         let _entered = crate::submission::context::enter(scope.clone());
@@ -500,6 +503,12 @@ impl Backend for SyncExecutor {
         if let Question::Logs = question {
             return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
         }
+        if let Question::Explain(job, index) = question {
+            return Reply::ready(Ok(Answer::Explained(Box::new(self.explain_task(TaskId { job, index })))));
+        }
+        if let Question::Find { prefix, .. } = &question {
+            return Reply::ready(Ok(Answer::Found(Box::new(self.find(prefix)))));
+        }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(HERE.to_string(), self.sampled.answer(command))])));
         }
@@ -508,8 +517,7 @@ impl Backend for SyncExecutor {
     }
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {
-        let explanation = Explanation::here(submission.label(index).key(), Why::RanAtOnce);
-        Reply::ready(Ok(Answer::Explanation(Box::new(explanation))))
+        Reply::ready(Ok(Answer::Explained(Box::new(self.explain_output(submission, index)))))
     }
 
     fn shutdown(&self) {

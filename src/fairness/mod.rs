@@ -294,9 +294,16 @@ impl Order {
         self.places.range((Bound::Excluded(place), Bound::Unbounded)).next().copied()
     }
 
-    /// How many graphs of any program stand before this place.
+    /// The places before this one.
+    pub(crate) fn before(&self, place: &Place) -> impl Iterator<Item = &Place> {
+        self.places.range(..place)
+    }
+
+    /// How many graphs of any program stand before this place; of very many, only so many are counted.
     pub(crate) fn graphs_before(&self, place: &Place) -> usize {
-        let mut before: Vec<u64> = self.places.range(..place).map(|p| p.seq).filter(|seq| *seq != place.seq).collect();
+        const MOST: usize = 4096;
+        let others = self.places.range(..place).map(|p| p.seq).filter(|seq| *seq != place.seq);
+        let mut before: Vec<u64> = others.take(MOST).collect();
         before.sort_unstable();
         before.dedup();
         before.len()

@@ -398,6 +398,15 @@ impl<'a> Ring<'a> {
         found.and_then(|(number, words)| self.record(number, &words))
     }
 
+    /// Shows the runs that began last, the latest first: so many at most.
+    pub(crate) fn recent(&self, most: usize, see: &mut dyn FnMut(RingRecord)) {
+        if self.is_off() {
+            return;
+        }
+        let numbers = self.numbers().rev().take(most);
+        numbers.filter_map(|number| self.record(number, &self.words(number, 0)?)).for_each(see);
+    }
+
     /// The attempts at tasks that are recorded to have begun, oldest first: once for each call of theirs.
     pub(crate) fn attempts(&self) -> Vec<Attempt> {
         if self.is_off() {

@@ -8,7 +8,7 @@ pub(crate) mod question;
 
 pub(crate) use crate::bytes::Bytes;
 use crate::coordinator;
-use crate::error::LogLine;
+use crate::error::{KeyError, LogLine};
 use crate::events::journal::Step;
 use crate::fairness::{Queued, Rank};
 use crate::ids::{SessionId, TaskId, WorkerId};
@@ -22,6 +22,7 @@ use crate::memory::thresholds::Thresholds;
 use crate::profile::ProfileCommand;
 use crate::resources::Resources;
 use crate::settings::{Settings, WorkerHooks};
+use crate::status::Explanation;
 use crate::task::image::BuildId;
 use crate::task::wait::WaitKind;
 use crate::version::{self, VERSION};
@@ -300,6 +301,10 @@ pub(crate) enum Control {
         workers: Vec<String>,
     },
     Scale(usize),
+    /// Why the task is where it is whose key begins so.
+    Explain {
+        key: String,
+    },
     /// Have what has happened in a log: in the recording, or, where there is none, in a new file there.
     SaveEvents {
         path: PathBuf,
@@ -321,6 +326,7 @@ pub(crate) enum Attached {
         settings: Box<Settings>,
     },
     Status(Box<crate::status::ClusterStatus>),
+    Explained(Box<Result<Explanation, KeyError>>),
     /// Each line with the build it is from.
     Logs(Vec<(String, LogLine)>),
     /// What has happened is in that file.

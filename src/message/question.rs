@@ -5,11 +5,12 @@ use crate::error::LogLine;
 use crate::error::{Cause, DeathRecord, Error, PublishError, Result};
 use crate::events::EventRecords;
 use crate::ids::{JobId, TaskId};
+use crate::job::explained::{Explained, FindFrom, Found};
 use crate::job::{GroupCounts, HeldResult};
 use crate::memory::report::MemoryReport;
 use crate::profile::{ProfileCommand, ProfileOff, RawProfile};
 use crate::settings::AdaptOptions;
-use crate::status::{Explanation, Published, WorkerInfo};
+use crate::status::{Published, WorkerInfo};
 use crate::task::{codec, context};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -23,6 +24,13 @@ pub(crate) enum Question {
     Logs,
     Events,
     Explain(JobId, u32),
+    /// Look for tasks of the session whose keys begin so: at some of them, from there on. Where a task asks, by that number:
+    /// those of the session that the task is of.
+    Find {
+        prefix: String,
+        from: FindFrom,
+        by: Option<TaskId>,
+    },
     /// The session's tasks, counted by name and state. Where a task asks, by that number: those of the session that the task is
     /// of.
     Groups(Option<TaskId>),
@@ -84,7 +92,8 @@ pub(crate) enum Answer {
     Memory(Box<MemoryReport>),
     Logs(Vec<LogLine>),
     Events(Box<EventRecords>),
-    Explanation(Box<Explanation>),
+    Explained(Box<Explained>),
+    Found(Box<Found>),
     /// With the number of threads that run tasks.
     Groups(Vec<GroupCounts>, u32),
     Done,
@@ -139,6 +148,11 @@ pub(crate) struct Logs;
 pub(crate) struct Events;
 /// Why a task is where it is.
 pub(crate) struct Explain(pub(crate) TaskId);
+/// The tasks whose keys begin so: some of them.
+pub(crate) struct Find {
+    pub(crate) prefix: String,
+    pub(crate) from: FindFrom,
+}
 /// Tasks counted by name and state.
 pub(crate) struct Groups;
 /// Whether so many workers are ready before the time is over.
@@ -226,7 +240,9 @@ questions! {
     self: Logs => Question::Logs, Answer::Logs(lines) => lines => Vec<LogLine>;
     self: Events => Question::Events, Answer::Events(records) => *records => EventRecords;
     self: Explain => Question::Explain(self.0.job, self.0.index),
-        Answer::Explanation(explanation) => *explanation => Explanation;
+        Answer::Explained(explained) => *explained => Explained;
+    self: Find => Question::Find { prefix: self.prefix, from: self.from, by: context::id() },
+        Answer::Found(found) => *found => Found;
     self: Groups => Question::Groups(context::id()), Answer::Groups(groups, threads) => (groups, threads) => (Vec<GroupCounts>, u32);
     self: WaitForWorkers => Question::WaitForWorkers { n: self.n, millis: millis(self.timeout) },
         Answer::Done => true, Answer::TimedOut => false => bool;

@@ -21,18 +21,19 @@ use crate::ids::{JobId, SessionId, TaskId};
 use crate::ipc::fork::Origin;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
+use crate::job::explained::Explained;
 use crate::job::{Delivered, Delivery, JobSpec, WantedResult};
 use crate::message::question::{Ask, Explain, Groups};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::resources::Resources;
 use crate::settings::{MOST_WORKERS, Settings};
-use crate::status::{Explanation, Why};
 use crate::status::{Mode, Progress};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, Shown, Want};
 use crate::submission::callbacks::Callbacks;
 use crate::submission::calls::{Given, OpenCalls};
 use crate::submission::context::{ClientId, encoding_for};
+use crate::submission::explain::{called, of_output};
 use crate::submission::handle::{LocalValue, ResultHandle, ResultState, Submission, Waiter};
 use crate::submission::handle::{SHUT_DOWN, cancelled, closed, not_started};
 use crate::submission::reply::Reply;
@@ -48,6 +49,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use swath_insight::TaskState;
+use swath_insight::explain::{Explanation, Why};
 
 /// How requests get to the supervisor.
 pub(crate) trait Uplink: Send + Sync {
@@ -641,12 +644,26 @@ impl Backend for Remote {
     }
 
     fn explain(&self, submission: &Submission, index: u32) -> Reply {
-        let why = match submission.task(index) {
-            Some(task) => return self.ask(Explain(task).question()),
-            None if !submission.is_done(index) => Why::NotSent,
-            None => Why::GivenHere,
-        };
-        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(submission.label(index).key(), why)))))
+        if let Some(task) = submission.task(index) {
+            return self.ask(Explain(task).question());
+        }
+        let (state, why) = of_output(submission, index).unwrap_or_else(|| {
+            let ahead = submission.task_map().map_or(0, |task_map| task_map.unsent_before(index));
+            (TaskState::Waiting, Why::NotSent { ahead })
+        });
+        let mut explanation = Explanation::new(called(&submission.label(index)), state, why);
+        explanation.task.graph = Some(submission.number);
+        let task = TaskId { job: self.job(submission.number), index };
+        Reply::ready(Ok(Answer::Explained(Box::new(Explained::of(task, explanation)))))
+    }
+
+    fn held(&self) -> Vec<Arc<Submission>> {
+        if self.origin.is_elsewhere() {
+            return Vec::new();
+        }
+        let entries: Vec<_> = self.submissions.lock().values().map(|entry| Weak::clone(&entry.submission)).collect();
+        // Not under the lock: it may be the last to have one, with values of the user's.
+        entries.into_iter().filter_map(|submission| submission.upgrade()).collect()
     }
 
     fn shutdown(&self) {

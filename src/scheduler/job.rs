@@ -591,6 +591,16 @@ impl Jobs {
         Some(job.tasks.get(r.index as usize)?.state)
     }
 
+    /// The job in a slot, if there is one.
+    pub(super) fn by_slot(&self, slot: u32) -> Option<&Job> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    /// How many slots there are.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub(super) fn is_live(&self, slot: u32) -> bool {
         self.slots.get(slot as usize).is_some_and(Option::is_some)
     }

@@ -28,6 +28,7 @@ mod deliveries;
 mod drive;
 mod estimates;
 mod explain;
+mod find;
 mod groups;
 mod job;
 mod membership;
@@ -53,6 +54,7 @@ mod values;
 mod worker;
 
 pub(crate) use drive::drive_noops;
+pub(crate) use find::Fits;
 pub(crate) use prepared::Prepared;
 pub(crate) use queries::Load;
 pub(crate) use submit::SubmitError;

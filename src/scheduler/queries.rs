@@ -128,7 +128,7 @@ impl Scheduler {
         job.spec.deps(task.index).iter().map(|&dep| self.value_bytes(job.resolve(dep))).sum()
     }
 
-    fn value_bytes(&self, r: TaskRef) -> u64 {
+    pub(super) fn value_bytes(&self, r: TaskRef) -> u64 {
         let job = &self.jobs[r.job];
         match job.state(r.index) {
             State::Done { value, .. } | State::Lent { value, .. } => job.values[value].nbytes,

@@ -101,6 +101,16 @@ impl Rule {
         if fleet.iter().any(|w| self.allows(w)) {
             return None;
         }
+        let mut there: Vec<String> = fleet.iter().take(8).map(WorkerSpec::to_string).collect();
+        if fleet.len() > there.len() {
+            there.push(format!("{} more", fleet.len() - there.len()));
+        }
+        let there = if there.is_empty() { "no worker".to_owned() } else { there.join(", ") };
+        Some(format!("wants {}, but there is {there}", self.asks()).into())
+    }
+
+    /// What it asks of a worker, in words.
+    pub(super) fn asks(&self) -> String {
         let mut wants = Vec::new();
         if let Some(name) = &self.worker {
             wants.push(format!("worker `{name}`"));
@@ -117,12 +127,7 @@ impl Rule {
         if !self.resources.is_empty() {
             wants.push(self.resources.to_string());
         }
-        let mut there: Vec<String> = fleet.iter().take(8).map(WorkerSpec::to_string).collect();
-        if fleet.len() > there.len() {
-            there.push(format!("{} more", fleet.len() - there.len()));
-        }
-        let there = if there.is_empty() { "no worker".to_owned() } else { there.join(", ") };
-        Some(format!("wants {}, but there is {there}", wants.join(" and ")).into())
+        wants.join(" and ")
     }
 }
 

@@ -7,6 +7,7 @@ mod fairness;
 mod parts;
 mod resources;
 
+use super::explain::Stage;
 use super::job::{State, Task};
 use super::worker::{Flight, WorkerIndex};
 use super::*;
@@ -16,9 +17,9 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::SegmentPool;
 use crate::job::{Delivered, EXTERNAL, Failure, Outcome, WantedResult, WireOptions};
-use crate::status::{Stage, Why};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use swath_insight::explain::{Isolated, Why};
 
 const SESSION: SessionId = SessionId(7);
 
@@ -459,7 +460,7 @@ fn a_task_goes_where_most_of_its_input_is_and_the_rest_is_fetched() {
     rig.held(1, task(1, 1), 50_000_000);
     assert_eq!(rig.fetches(), [(0, 0)]);
     assert_eq!(rig.state(task(1, 2)), Stage::Fetching);
-    assert!(rig.s.explain(task(1, 2)).unwrap().why.to_string().contains("moved"));
+    assert!(rig.s.explain(task(1, 2)).unwrap().explanation.why.to_string().contains("moved"));
     rig.s.exported(WorkerId(0), task(1, 0), Ok(Payload::inline(&[7])));
     rig.step();
     let run = rig.take(1, task(1, 2));
@@ -698,7 +699,8 @@ fn a_failure_reaches_all_dependents_and_nobody_else() {
     let told = rig.told();
     assert_eq!(told.iter().filter(|t| t.1 == Err(0)).count(), 2);
     assert_eq!(told.last().unwrap(), &(4, Ok(vec![4])));
-    assert!(rig.s.explain(task(1, 3)).unwrap().why.to_string().contains("7.1.0"));
+    let told = rig.s.explain(task(1, 3)).unwrap();
+    assert!(matches!(told.explanation.why, Why::Failed { root: Some(_), .. }), "{told:?}");
 }
 
 #[test]
@@ -894,7 +896,7 @@ fn an_overdue_task_fails_at_once() {
     rig.step();
     assert_eq!(rig.cancels(), [(0, 0)]);
     assert_eq!(rig.told(), [], "one more try");
-    assert!(rig.s.explain(task(1, 0)).unwrap().why.to_string().contains("must not run twice"));
+    assert!(rig.s.explain(task(1, 0)).unwrap().explanation.why.to_string().contains("must not run twice"));
     rig.end(0, task(1, 0), Outcome::Cancelled);
     assert_eq!(rig.on(0), [0]);
     rig.now = ms(100);
@@ -961,7 +963,9 @@ fn a_lost_worker_blames_what_ran_and_only_that() {
     rig.join(2, 1);
     rig.step();
     assert_eq!(rig.on(2), [1], "others have their turn");
-    assert_eq!(rig.s.explain(task(1, 0)).unwrap().why, Why::Suspect);
+    let told = rig.s.explain(task(1, 0)).unwrap();
+    let Why::Lost { again: Some(again), .. } = &told.explanation.why else { panic!("{told:?}") };
+    assert!(matches!(**again, Why::Alone { reason: Isolated::Suspect, .. }), "{told:?}");
     rig.value(2, task(1, 1));
     rig.submit(2, graph(&[&[]], &[0]));
     assert_eq!(rig.on(2), [0]);
@@ -1149,7 +1153,11 @@ fn short_chains_are_sent_ahead() {
     assert_eq!(rig.ahead_of(0, task(1, 1)), []);
     assert_eq!(rig.ahead_of(0, task(1, 2)), [task(1, 1)]);
     assert_eq!(rig.ahead_of(0, task(1, 3)), [task(1, 2)]);
-    assert!(rig.s.explain(task(1, 3)).unwrap().why.to_string().contains("as soon as"));
+    let told = rig.s.explain(task(1, 3)).unwrap();
+    assert!(
+        matches!(told.explanation.why, Why::Inputs { missing: 1, .. }) && told.ids.contains(&task(1, 2)),
+        "{told:?}"
+    );
     for index in 1..4 {
         rig.value(0, task(1, index));
     }
@@ -1328,7 +1336,7 @@ fn options_restrict_where_a_task_runs() {
     let elsewhere = WireOptions { worker: Some("w5".into()), ..WireOptions::default() };
     rig.submit(2, with(graph(&[&[], &[]], &[0, 1]), 0, elsewhere));
     assert_eq!(rig.state(task(2, 0)), Stage::Ready);
-    assert!(rig.s.explain(task(2, 0)).unwrap().why.to_string().contains("options ask for"));
+    assert!(rig.s.explain(task(2, 0)).unwrap().explanation.why.to_string().contains("a worker that is not there"));
 }
 
 #[test]
@@ -1371,7 +1379,7 @@ fn memory_asked_for_fits_and_is_not_starved() {
     assert_eq!(rig.on(0), [0]);
     rig.submit(2, with(with(graph(&[&[], &[]], &[0, 1]), 0, asks(30)), 1, asks(0)));
     assert_eq!(rig.runs[&0].len(), 2, "the small one does not overtake the large one; the one without does");
-    assert!(rig.s.explain(task(1, 1)).unwrap().why.to_string().contains("in use"));
+    assert!(rig.s.explain(task(1, 1)).unwrap().explanation.why.to_string().contains("which other tasks have"));
     rig.value(0, task(1, 0));
     assert!(rig.runs[&0].iter().any(|t| t.id == task(1, 1)));
     rig.value(0, task(1, 1));
@@ -1646,7 +1654,7 @@ fn a_task_blamed_for_memory_runs_alone_before_it_fails() {
     assert_eq!(rig.on(1), [0]);
     assert!(rig.runs[&1][0].alone);
     assert!(
-        rig.s.explain(task(1, 1)).unwrap().why.to_string().contains("for itself"),
+        rig.s.explain(task(1, 1)).unwrap().explanation.why.to_string().contains("for itself"),
         "{:?}",
         rig.s.explain(task(1, 1))
     );
@@ -1705,7 +1713,9 @@ fn a_paused_worker_gets_nothing_and_says_why() {
     assert!(!rig.on(1).is_empty());
     rig.s.paused(WorkerId(1), true);
     rig.submit(2, graph(&[&[]], &[0]));
-    assert!(rig.s.explain(task(2, 0)).unwrap().why.to_string().contains("room in its memory first: w0, w1"));
+    assert!(
+        rig.s.explain(task(2, 0)).unwrap().explanation.why.to_string().contains("room in its memory first: w0, w1")
+    );
     rig.s.paused(WorkerId(0), false);
     rig.step();
     assert!(!rig.on(0).is_empty());
@@ -1836,7 +1846,7 @@ fn a_source_that_must_wait_does_not_stop_others() {
     rig.held(0, task(1, 0), 900);
     rig.submit(2, kept(graph(&[&[], &[]], &[0, 1])));
     assert_eq!(rig.on(0), [0]);
-    assert!(rig.s.explain(task(2, 1)).unwrap().why.to_string().contains("use some of those first"));
+    assert!(rig.s.explain(task(2, 1)).unwrap().explanation.why.to_string().contains("use some of those first"));
     let mut uses = graph(&[&[EXTERNAL]], &[0]);
     uses.externals.push(task(1, 0));
     rig.submit(3, uses);
@@ -1870,7 +1880,7 @@ fn what_readers_declare_holds_until_their_results_are_known() {
     let mut rig = limited(16);
     rig.submit(1, readers(40, 1, Some(200)));
     assert_eq!(rig.on(0).len(), 3, "600 B of results is where moving them begins");
-    let reason = rig.s.explain(task(1, 39)).unwrap().why.to_string();
+    let reason = rig.s.explain(task(1, 39)).unwrap().explanation.why.to_string();
     assert!(reason.contains("use some of those first"), "{reason}");
     rig.held(0, task(1, 0), 20);
     rig.step();

@@ -123,6 +123,19 @@ impl Flight {
         entry.estimate
     }
 
+    /// What all of them are likely to take, in nanoseconds.
+    pub(super) fn load(&self) -> u64 {
+        self.load
+    }
+
+    /// How many were sent before the one with this number and have not ended, and what they are likely to take, in
+    /// nanoseconds.
+    pub(super) fn ahead_of(&self, seq: u32) -> (u32, u64) {
+        let at = seq.wrapping_sub(self.base) as usize;
+        let before = self.entries.iter().take(at).flatten();
+        before.fold((0, 0), |(n, load), entry| (n + 1, load + u64::from(entry.estimate)))
+    }
+
     /// Whether a task of this rank would be done before some of those that are here.
     pub(super) fn goes_before(&self, rank: Rank) -> bool {
         self.ranks.iter().any(|(other, n, _)| *other > rank && *n > 0)

@@ -168,8 +168,13 @@ pub(crate) trait Backend: Send + Sync {
     /// Asks about or for workers.
     fn ask(&self, question: Question) -> Reply;
 
-    /// Why an output is not there yet.
+    /// Why an output is where it is.
     fn explain(&self, submission: &Submission, index: u32) -> Reply;
+
+    /// The submissions of which somebody may have results.
+    fn held(&self) -> Vec<Arc<Submission>> {
+        self.kept().map(KeptResults::submissions).unwrap_or_default()
+    }
 
     /// Cancels what runs and stops the workers. May wait for them.
     fn shutdown(&self);

@@ -22,6 +22,13 @@ impl KeptResults {
         self.0.lock().remove(&number);
     }
 
+    /// The submissions that keep results.
+    pub(crate) fn submissions(&self) -> Vec<Arc<Submission>> {
+        let all: Vec<_> = self.0.lock().values().cloned().collect();
+        // Not under the lock: it may be the last to have one, with values of the user's.
+        all.into_iter().filter_map(|submission| submission.upgrade()).collect()
+    }
+
     /// The results that are there, in the order in which they were submitted. One that several submissions have is there once.
     pub(crate) fn results(&self) -> Vec<(TaskLabel, Value)> {
         // With the last owner of a submission go values of the user's: not under the lock.

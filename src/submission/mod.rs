@@ -7,6 +7,7 @@ pub(crate) mod calls;
 pub(crate) mod completed;
 pub(crate) mod context;
 pub(crate) mod counts;
+pub(crate) mod explain;
 pub(crate) mod handle;
 pub(crate) mod kept;
 pub(crate) mod limit;

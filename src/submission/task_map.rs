@@ -131,6 +131,11 @@ impl TaskMap {
         }
     }
 
+    /// How many outputs before one have not been sent, where it has not either.
+    pub(crate) fn unsent_before(&self, index: u32) -> u64 {
+        self.of_many().map_or(0, |many| u64::from(index.saturating_sub(many.sent.lock().next)))
+    }
+
     pub(crate) fn replacement(&self, index: u32) -> Option<ResultHandle> {
         self.of_many()?.sent.lock().replacements.get(&index).cloned()
     }

@@ -5,8 +5,8 @@
 
 pub(crate) use super::fast_path::FastPath;
 pub(crate) use super::messages::{
-    CloseSession, Drain, FromSocket, OpenSession, Remember, Replace, RestartAll, Retire, ScaleTo, SessionMessage,
-    Snapshot, Stop, TellCounts, Unfinished,
+    CloseSession, Drain, ExplainTask, FindTasks, FromSocket, OpenSession, Remember, Replace, RestartAll, Retire,
+    ScaleTo, SessionMessage, Snapshot, Stop, TellCounts, Unfinished,
 };
 pub(crate) use super::shared_core::Health;
 

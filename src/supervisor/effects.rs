@@ -172,6 +172,9 @@ pub(crate) trait WorkerPage {
     fn latest_run(&self, task: TaskId) -> Option<RingRecord>;
 
     fn runs(&self) -> Vec<RingRecord>;
+
+    /// Shows the recorded runs that began last, the latest first: so many at most.
+    fn recent(&self, most: usize, see: &mut dyn FnMut(RingRecord));
 }
 
 /// What a worker says of its memory.

@@ -530,6 +530,10 @@ impl WorkerPage for ControlPage {
     fn runs(&self) -> Vec<RingRecord> {
         self.ring().read()
     }
+
+    fn recent(&self, most: usize, see: &mut dyn FnMut(RingRecord)) {
+        self.ring().recent(most, see);
+    }
 }
 
 /// Why there is no process.

@@ -6,8 +6,9 @@ use super::shared_core::PANICKED;
 use crate::error::DeathCause;
 use crate::events::sources::RunSources;
 use crate::host::report;
-use crate::ids::{JobId, SessionId, WorkerId};
+use crate::ids::{JobId, SessionId, TaskId, WorkerId};
 use crate::ipc::frame::Frame;
+use crate::job::explained::{Explained, FindFrom, Found};
 use crate::message::{Opened, Request, ToSession};
 use crate::scheduler::{Prepared, SubmitError};
 use crate::task::call::guarded;
@@ -15,6 +16,7 @@ use actix::prelude::*;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
+use swath_insight::explain::KeyPrefix;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -87,6 +89,19 @@ pub(crate) struct Remember(pub(crate) Arc<RunSources>);
 #[derive(Message)]
 #[rtype(result = "Option<Overview>")]
 pub(crate) struct Snapshot;
+
+/// Why a task is where it is. None: the core has panicked.
+#[derive(Message)]
+#[rtype(result = "Option<Explained>")]
+pub(crate) struct ExplainTask(pub(crate) TaskId);
+
+/// One part of a search for tasks whose keys begin so. None: the core has panicked.
+#[derive(Message)]
+#[rtype(result = "Option<Found>")]
+pub(crate) struct FindTasks {
+    pub(crate) prefix: KeyPrefix,
+    pub(crate) from: FindFrom,
+}
 
 /// Replaces all workers.
 #[derive(Message)]
@@ -270,6 +285,22 @@ impl Handler<Snapshot> for Supervisor {
 
     fn handle(&mut self, _: Snapshot, _: &mut Context<Self>) -> Option<Overview> {
         self.shared_core.turn().with(|core, effects| core.overview(effects))
+    }
+}
+
+impl Handler<ExplainTask> for Supervisor {
+    type Result = Option<Explained>;
+
+    fn handle(&mut self, ExplainTask(task): ExplainTask, _: &mut Context<Self>) -> Self::Result {
+        self.shared_core.turn().with(|core, effects| core.explain(task, effects))
+    }
+}
+
+impl Handler<FindTasks> for Supervisor {
+    type Result = Option<Found>;
+
+    fn handle(&mut self, FindTasks { prefix, from }: FindTasks, _: &mut Context<Self>) -> Self::Result {
+        self.shared_core.turn().with(|core, effects| core.find(None, &prefix, from, effects))
     }
 }
 

@@ -165,6 +165,17 @@ pub(crate) fn calls(mut body: &[u8]) -> impl Iterator<Item = u64> {
     })
 }
 
+/// The same, each with its key.
+pub(crate) fn keyed_calls(mut body: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    std::iter::from_fn(move || {
+        loop {
+            if let Step::Call { offset, key, .. } = Step::read(&mut body)? {
+                return Some((offset, key));
+            }
+        }
+    })
+}
+
 /// The call that gives a program's result, and the one before.
 pub(crate) fn last_calls(mut body: &[u8]) -> (Option<PlainCall>, Option<PlainCall>) {
     let (mut last, mut before) = (None, None);

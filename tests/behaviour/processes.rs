@@ -10,6 +10,7 @@ use swath::client::RestartPolicy;
 use swath::delayed::value;
 use swath::error::{Cause, LogLine, OutputStream};
 use swath::memory::MemoryLimit;
+use swath::status::explain::Why;
 use swath::status::{Mode, WorkerState};
 use swath::{Buffer, Client, Error, delayed, try_delayed};
 
@@ -42,7 +43,7 @@ fn a_task_that_a_worker_has_waits_for_more_urgent_ones() {
         };
         let futures: Vec<_> = [0, 2, -1, 1, 3].into_iter().map(submit).collect();
         // The first one went to the worker at once; the fourth one finds no room there.
-        until("it is taken back", || !client.explain(&futures[0]).unwrap().to_string().contains("is running"));
+        until("it is taken back", || matches!(&client.explain(&futures[0]).unwrap().why, Why::Busy { on: None, .. }));
         touch(&open);
         client.gather(&futures).unwrap();
         blocker.result().unwrap();

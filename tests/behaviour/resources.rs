@@ -326,7 +326,7 @@ fn a_task_that_waits_for_a_resource_is_explained_in_the_same_words() {
         let holds = delayed(|go: String| u64::from(wait_for_file(&go))).resource("gpu", 1.5);
         let holds = client.submit(&holds.call(&*go)).unwrap();
         let waits = client.submit(&delayed(|| 1).resource("gpu", 1.0).call()).unwrap();
-        let words = "the 1 of `gpu` it asks for are in use by other tasks on every worker that may run it";
+        let words = "waits for the 1 of `gpu` that it asks for, which other tasks have on every worker that may run it";
         until("it waits", || client.explain(&waits).unwrap().to_string().contains(words));
         touch(&go);
         assert_eq!((holds.result().unwrap(), waits.result().unwrap()), (1, 1));

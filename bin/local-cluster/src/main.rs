@@ -79,6 +79,7 @@ fn run(options: &Options) -> Outcome {
             Err(Failure::Usage("what a cluster is started with belongs to `--start`".to_string()))
         }
         Run { program, .. } => start::run(name, program),
+        Explain { key, file, form } => saved::explain(name, key, file.as_deref(), form.json),
         Events { file, form } => saved::events(name, file.as_deref(), form.json),
         Why { graph, label, of, form } => saved::why(name, of, *graph, label.as_deref(), form.json),
         Deaths { file, form } => saved::deaths(name, file.as_deref(), form.json),

@@ -126,6 +126,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         form: Form,
     },
+    /// Say why a task is where it is, and what became of it: one of any program of the cluster, or of a saved log
+    Explain {
+        /// Its key, or the beginning of that
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// A log that Client::save_events or a recording has written, in place of the cluster
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        form: Form,
+    },
     /// Say why a run took as long as it did: what its threads did, and what time was lost to
     Why {
         /// Only this graph

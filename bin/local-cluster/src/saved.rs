@@ -18,6 +18,15 @@ impl From<LogError> for Failure {
     }
 }
 
+/// Says why a task is where it is: of the cluster, or of a log.
+pub(crate) fn explain(name: &str, key: &str, file: Option<&Path>, as_json: bool) -> Outcome {
+    let told = match file {
+        Some(file) => SavedLog::open(file)?.explain(key).map_err(|e| Failure::Failed(e.to_string()))?,
+        None => local::explain(name, key)?,
+    };
+    if as_json { json(&told) } else { say(&format!("{told}\n")) }
+}
+
 /// A saved log, or that of a running cluster.
 pub(crate) fn open(name: &str, file: Option<&Path>) -> Result<SavedLog, Failure> {
     match file {

@@ -180,6 +180,7 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["scale"],
         &["scale", "0"],
         &["scale", "1", "2"],
+        &["explain"],
         &["why", "run.swath", "--graph", "0", "--label", "a"],
         &["trace", "run.swath"],
         &["graph", "one", "run.swath"],
@@ -230,6 +231,16 @@ fn saved_logs_are_described_and_become_traces() {
     let why: Value = serde_json::from_slice(&run(&["why", "--graph", "0", "run.swath", "--json"]).stdout).unwrap();
     assert_eq!((&why["threads"], &why["names"][0]["runs"]), (&1.into(), &5.into()));
     assert_eq!(text(&run(&["why", "--graph", "7", "run.swath"]).stdout), "nothing has run\n");
+    let several = run(&["explain", "add_one", "run.swath"]);
+    assert!(
+        several.status.code() == Some(1) && text(&several.stderr).contains("say more of it: add_one-"),
+        "{several:?}"
+    );
+    let key = text(&several.stderr).rsplit_once(": ").unwrap().1.split(',').next().unwrap().to_string();
+    let told = text(&run(&["explain", &key, "run.swath"]).stdout);
+    assert!(told.starts_with(&format!("add_one ({key}) has run")) && told.contains("It has run once"), "{told}");
+    let told: Value = serde_json::from_slice(&run(&["explain", &key, "run.swath", "--json"]).stdout).unwrap();
+    assert_eq!((&told["why"], &told["cost"]["runs"]), (&"released".into(), &1.into()));
     assert!(run(&["trace", "run.swath", "-o", "t.json"]).status.success());
     let read: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
     assert_eq!(read["traceEvents"].as_array().unwrap().iter().filter(|e| e["name"] == "add_one").count(), 5);
@@ -238,6 +249,8 @@ fn saved_logs_are_described_and_become_traces() {
         (&["events", "."], "no regular file"),
         (&["events", "none"], "cannot open none"),
         (&["why", "t.json"], "t.json, line 1"),
+        (&["explain", "nope", "run.swath"], "no task is known"),
+        (&["explain", "nope", "none"], "cannot open none"),
         (&["trace", "run.swath", "-o", "."], "no regular file"),
         (&["trace", "run.swath", "-o", "none/t.json"], "cannot create none/t.json"),
     ] {

@@ -158,6 +158,29 @@ fn a_drain_cuts_off_what_takes_too_long_and_says_so() {
 }
 
 #[test]
+fn a_task_of_any_program_is_explained() {
+    let cluster = Cluster::start(&["--workers", "1"]);
+    let client = cluster.connect();
+    let (begun, open) = (path(&cluster.dir, "begun"), path(&cluster.dir, "open"));
+    let running = client.submit(&delayed(gate).call(&*begun, &*open, 1)).unwrap();
+    until("it runs", || !notes(&begun).is_empty());
+    let waits = client.submit(&delayed(|x: i64| x as u64).name("waits").call(&running)).unwrap();
+    let told = text(&cluster.run(&["explain", "waits"]).stdout);
+    let key = running.key();
+    assert!(
+        told.starts_with(&format!("waits ({}) waits for its only input.\n  {key} runs on worker-0", waits.key())),
+        "{told}"
+    );
+    let output = cluster.run(&["explain", &key, "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&told["state"], &told["task"]["key"]), (&"running".into(), &key.into()), "{told}");
+    let output = cluster.run(&["explain", "nope"]);
+    assert!(code(&output) == Some(1) && text(&output.stderr).contains("no task is known"), "{output:?}");
+    touch(&open);
+    assert_eq!(waits.result().unwrap(), 1);
+}
+
+#[test]
 fn each_reason_to_fail_has_its_exit_code() {
     let mut cluster = Cluster::new();
     for args in [
@@ -172,6 +195,7 @@ fn each_reason_to_fail_has_its_exit_code() {
         &["scale", "2"],
         &["logs"],
         &["logs", "-f"],
+        &["explain", "parse-3f2a"],
         &["wait", "--workers", "1"],
         &["run", "--", "true"],
     ] {

@@ -60,6 +60,7 @@ pub use event::{Event, EventKind};
 pub use head::{Head, Machine};
 pub use rows::{Folded, Input};
 pub use run::{Outcome, Run};
+pub(crate) use run::{key, parse_key};
 pub use saved::{ChunkInfo, Ending, SavedLog};
 pub(crate) use summary::plain;
 pub use summary::{Cost, GroupSummary, NameCost, Summary};

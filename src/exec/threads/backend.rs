@@ -15,7 +15,7 @@ use crate::ids::TaskId;
 use crate::ipc::fork::Origin;
 use crate::message::{Answer, Question};
 use crate::resources::Resources;
-use crate::status::{Explanation, Mode, Progress, RunningTask};
+use crate::status::{Mode, Progress, RunningTask};
 use crate::submission::Again;
 use crate::submission::backend::{Backend, NoPlaces, Shown, Want};
 use crate::submission::callbacks::Callbacks;
@@ -181,6 +181,12 @@ impl Backend for ThreadPool {
         if let Question::Logs = question {
             return Reply::ready(Ok(Answer::Logs(self.logs.lines())));
         }
+        if let Question::Explain(job, index) = question {
+            return Reply::ready(Ok(Answer::Explained(Box::new(self.explain_task(TaskId { job, index })))));
+        }
+        if let Question::Find { prefix, .. } = &question {
+            return Reply::ready(Ok(Answer::Found(Box::new(self.find(prefix)))));
+        }
         if let Question::Profile(command) = question {
             return Reply::ready(Ok(Answer::Profile(vec![(Mode::Threads.to_string(), self.sampled.answer(command))])));
         }
@@ -195,8 +201,7 @@ impl Backend for ThreadPool {
         if let Some(reason) = self.origin.reason() {
             return Reply::ready(Err(Error::Closed { reason }));
         }
-        let (key, why) = (submission.label(index).key(), self.why(submission, index));
-        Reply::ready(Ok(Answer::Explanation(Box::new(Explanation::here(key, why)))))
+        Reply::ready(Ok(Answer::Explained(Box::new(self.explain_output(submission, index)))))
     }
 
     fn shutdown(&self) {

@@ -210,7 +210,7 @@ impl PoolJob {
     }
 
     /// Which output a task is.
-    fn output_index(&self, id: u32) -> Option<u32> {
+    pub(super) fn output_index(&self, id: u32) -> Option<u32> {
         match &self.graph {
             Graph::Map(_) => Some(id),
             Graph::Dag(_) => self.outputs.binary_search(&id).ok().map(|index| index as u32),

@@ -137,6 +137,26 @@ impl Graphs {
         self.order.graphs_before(&job.place(priority))
     }
 
+    /// About how many tasks start before one.
+    pub(super) fn tasks_before(&self, job: &PoolJob, priority: i32, task: u32) -> u64 {
+        const MOST: usize = 4096;
+        let own = job.place(priority);
+        let tasks = |queue: &GraphQueue| {
+            (queue.ready.len() + queue.sources.as_ref().map_or(0, |sources| sources.left.len())) as u64
+        };
+        let others = self.order.before(&own).take(MOST).filter_map(|place| self.queues.get(&key(place)));
+        let before: u64 = others.map(tasks).sum();
+        let Some(queue) = self.queues.get(&key(&own)) else { return before };
+        let sources = queue.sources.as_ref().map_or(0, |sources| {
+            let at = match sources.listed.is_empty() {
+                true => task,
+                false => sources.listed.partition_point(|listed| *listed < task) as u32,
+            };
+            at.min(sources.left.end).saturating_sub(sources.left.start)
+        });
+        before + queue.ready.len().saturating_sub(1) as u64 + u64::from(sources)
+    }
+
     /// What can start at once, as far as that matters to so many threads.
     fn startable(&self, threads: usize) -> usize {
         let mut n = 0;

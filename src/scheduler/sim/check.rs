@@ -4,7 +4,6 @@ use super::{BAD, GUILTY, HANGS, LOCAL, STUCK, Sim, decode, encode_failed};
 use crate::error::Cause;
 use crate::ids::TaskId;
 use crate::job::{Delivered, Delivery, Failure, WireOptions};
-use crate::status::{Explanation, Why};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 impl Sim {
@@ -71,12 +70,7 @@ impl Sim {
         for (id, heard) in &self.wanted {
             let state = self.s.explain(*id);
             if heard.is_none() {
-                let mut reasons = vec![state.clone()];
-                while let Some(Some(Explanation { why: Why::Inputs { first, .. }, .. })) = reasons.last()
-                    && let Some((id, _)) = first.first()
-                {
-                    reasons.push(self.s.explain(*id));
-                }
+                let reasons = vec![state.clone()];
                 panic!("{id} was never told: {reasons:#?}, {:#?}", self.s.stats());
             }
         }

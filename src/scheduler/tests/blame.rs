@@ -227,7 +227,9 @@ fn a_task_that_the_kernel_had_no_memory_for_runs_with_nothing_else_in_any_worker
     rig.join(2, 2);
     rig.step();
     assert!(rig.on(2).is_empty(), "nothing is started until all have ended");
-    assert_eq!(rig.s.explain(hungry).unwrap().why, Why::AloneEverywhere);
+    let told = rig.s.explain(hungry).unwrap();
+    let Why::Lost { again: Some(again), .. } = &told.explanation.why else { panic!("{told:?}") };
+    assert!(matches!(**again, Why::Alone { reason: Isolated::MachineMemory, .. }), "{told:?}");
     let mut left = second;
     while let Some(index) = left.first().copied() {
         rig.value(1, task(1, index));

@@ -275,7 +275,7 @@ fn a_task_that_waits_says_how_many_graphs_are_before_it() {
     for number in 0..5 {
         fleet.submit(number, batch(3));
     }
-    let text = fleet.rig.s.explain(task(4, 2)).unwrap().to_string();
+    let text = fleet.rig.s.explain(task(4, 2)).unwrap().explanation.to_string();
     assert!(text.contains("4 graphs are before it"), "{text}");
 }
 

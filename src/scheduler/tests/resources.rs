@@ -27,8 +27,11 @@ fn no_more_run_than_there_is_and_none_is_starved() {
     rig.submit(1, with(with(graph(&[&[], &[]], &[0, 1]), 0, takes(1.0)), 1, takes(2.0)));
     rig.submit(2, with(with(graph(&[&[], &[]], &[0, 1]), 0, takes(1.0)), 1, takes(0.0)));
     assert_eq!(rig.on(0), [0, 1], "a small one does not overtake the large one; one that takes nothing does");
-    let why = rig.s.explain(task(1, 1)).unwrap().why.to_string();
-    assert_eq!(why, "the 2 of `gpu` it asks for are in use by other tasks on every worker that may run it");
+    let why = rig.s.explain(task(1, 1)).unwrap().explanation.why.to_string();
+    assert_eq!(
+        why,
+        "waits for the 2 of `gpu` that it asks for, which other tasks have on every worker that may run it"
+    );
     rig.value(0, task(1, 0));
     assert!(rig.runs[&0].iter().any(|t| t.id == task(1, 1)));
     rig.fails(0, task(1, 1));
@@ -166,8 +169,8 @@ fn nobody_is_let_in_while_something_runs_that_those_wait_for_who_have_a_resource
     waits(&mut rig, task(2, 0));
     let waits = submit_inner(&mut rig, 2, task(2, 0), takes(1.0));
     assert_eq!(rig.s.next_deadline(), None, "what runs elsewhere ends, and then who has it goes on");
-    let why = rig.s.explain(waits).unwrap().why.to_string();
-    assert!(why.starts_with("the 1 of `gpu` it asks for are in use"), "{why}");
+    let why = rig.s.explain(waits).unwrap().explanation.why.to_string();
+    assert!(why.starts_with("waits for the 1 of `gpu` that it asks for, which other tasks have"), "{why}");
     rig.s.blocked(WorkerId(0), -1);
     rig.s.note_waiter(WorkerId(0), task(1, 0), None);
     rig.value(1, inner);

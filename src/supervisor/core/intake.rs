@@ -56,8 +56,8 @@ impl Intake {
                 named(*number)
             }
             Request::Ask { question: Question::Explain(job, _), .. } => lacks(job),
-            // What a session has submitted, it sees counted.
-            Request::Ask { question: Question::Groups(_), .. } => {
+            // What a session has submitted, it sees counted, and finds.
+            Request::Ask { question: Question::Groups(_) | Question::Find { .. }, .. } => {
                 self.preparing.keys().chain(self.behind.keys()).any(|job| job.session == session)
             }
             _ => false,

@@ -11,6 +11,7 @@ mod check;
 mod clock;
 mod coordination;
 mod deadlock;
+mod explain;
 mod fleet;
 mod incoming;
 mod intake;

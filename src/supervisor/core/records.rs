@@ -126,10 +126,11 @@ impl Core {
             // It has not called anything yet, or nothing is recorded.
             None => self.last_call(id),
         };
-        key.unwrap_or_else(|| format!("task-{id}"))
+        // At least one by which it can be asked for.
+        key.unwrap_or_else(|| self.scheduler.call(id).map_or("task".to_string(), |call| node::key("task", call.key)))
     }
 
-    fn function(&self, log_id: u64) -> Option<String> {
+    pub(super) fn function(&self, log_id: u64) -> Option<String> {
         match self.program.is_own {
             true => Record::at(log_id).map(|record| short_name(record.path())),
             false => self.history.functions.get(&log_id).cloned(),

@@ -13,9 +13,10 @@ use crate::ids::{ATTACHED_OWNERS, JobId, SessionId, TaskId, WorkerId};
 use crate::job::{GroupCounts, HeldResult};
 use crate::message::{Answer, Question, Request, ToSession};
 use crate::settings::MOST_WORKERS;
-use crate::status::{Explanation, RunningTask, SharedObject, WorkerInfo, WorkerState};
+use crate::status::{RunningTask, SharedObject, WorkerInfo, WorkerState};
 use crate::supervisor::effects::{Effects, WorkerPage};
 use std::time::Duration;
+use swath_insight::explain::KeyPrefix;
 
 /// What there is to see of a supervisor.
 pub(crate) struct Overview {
@@ -92,10 +93,11 @@ impl Core {
             Question::Deaths => Answer::Deaths(self.history.deaths.iter().cloned().collect()),
             Question::Logs => Answer::Logs(self.logs().into_iter().map(|(_, line)| line).collect()),
             Question::Events => Answer::Events(Box::new(self.events(session, fx))),
-            Question::Explain(job, index) => {
-                let task = TaskId { job, index };
-                let explanation = self.scheduler.explain(task).unwrap_or_else(|| Explanation::unknown(task));
-                Answer::Explanation(Box::new(explanation))
+            Question::Explain(job, index) => Answer::Explained(Box::new(self.explain(TaskId { job, index }, fx))),
+            Question::Find { prefix, from, by } => {
+                let of_task = by.and_then(|task| self.scheduler.owner_of(task));
+                let found = self.find(Some(of_task.unwrap_or(session)), &KeyPrefix::new(&prefix), from, fx);
+                Answer::Found(Box::new(found))
             }
             Question::Groups(by) => {
                 let groups = self.groups(session, by, fx);

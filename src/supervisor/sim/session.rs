@@ -11,6 +11,7 @@ use crate::ipc::ledger::Ledger;
 use crate::ipc::payload::Payload;
 use crate::ipc::segment::listing::Shown;
 use crate::ipc::segment::{Attachments, SegmentPool};
+use crate::job::explained::FindFrom;
 use crate::job::{Delivered, Delivery, EXTERNAL, JobSpec, WantedResult, WireOptions};
 use crate::message::{self, FromWorker, Question, Request, ToSession};
 use crate::profile::ProfileCommand;
@@ -182,7 +183,7 @@ impl World {
         let names = [some_name(), some_name()];
         let Some(session) = self.sessions.get(&id) else { return };
         let claimed = session.wanted.keys().next().copied();
-        let question = match self.rng.u8(0..17) {
+        let question = match self.rng.u8(0..18) {
             0 => Question::Workers,
             1 => Question::Deaths,
             2 => Question::Memory,
@@ -218,6 +219,15 @@ impl World {
             15 => {
                 let commands = [ProfileCommand::Start, ProfileCommand::Stop, ProfileCommand::Read];
                 Question::Profile(self.rng.choice(commands).unwrap())
+            }
+            16 => {
+                let prefix = self.rng.choice(["task", "task-0", "nope"]).unwrap().to_string();
+                let runs = self.rng.bool().then(|| self.rng.u32(0..5));
+                Question::Find {
+                    prefix,
+                    from: FindFrom { slot: self.rng.u32(0..9), task: self.rng.u32(0..9), runs },
+                    by: None,
+                }
             }
             _ => Question::Restart,
         };

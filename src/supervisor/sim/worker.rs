@@ -522,4 +522,6 @@ impl WorkerPage for SimPage {
     fn runs(&self) -> Vec<RingRecord> {
         Vec::new()
     }
+
+    fn recent(&self, _: usize, _: &mut dyn FnMut(RingRecord)) {}
 }
