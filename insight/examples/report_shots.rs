@@ -5,6 +5,7 @@
 mod samples;
 
 use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 use swath_insight::source::SavedSource;
@@ -22,6 +23,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     million.report(at("million.html"))?;
     let (took, bytes) = (began.elapsed(), std::fs::metadata(at("million.html"))?.len());
-    println!("a report of a million tasks: {bytes} bytes in {:.2} s", took.as_secs_f64());
-    Ok(())
+    let took = took.as_secs_f64();
+    Ok(writeln!(std::io::stdout(), "a report of a million tasks: {bytes} bytes in {took:.2} s")?)
 }

@@ -203,7 +203,6 @@ fn a_report_of_a_million_tasks_is_small_and_soon_there() {
     log.report(&path).expect("a report");
     let took = began.elapsed();
     let bytes = fs::metadata(&path).expect("a report").len();
-    println!("{bytes} bytes in {took:?}");
     assert!(bytes <= 3_000_000, "{bytes} bytes");
     // Without optimisation it says nothing.
     assert!(cfg!(debug_assertions) || took.as_secs_f64() <= 2.0, "{took:?}");

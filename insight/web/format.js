@@ -47,6 +47,7 @@ export function time(ns) {
 /** A part of a whole, from 0 to 1. */
 export function percent(share) {
   const n = 100 * share;
+  if (n > 0 && n < 0.05) return "< 0.1 %";
   return `${n > 0 && n < 9.95 ? n.toFixed(1) : n.toFixed(0)} %`;
 }
 
@@ -74,8 +75,10 @@ export function date(startedMs) {
 export const key = (name, hash) => (hash ? `${name}-${hash}` : name);
 /** The same with as many digits as are needed to tell tasks apart by eye. */
 export const shortKey = (name, hash) => (hash ? `${name}-${hash.slice(-6)}` : name);
-/** `w3.1`: the second thread of worker-3. */
+/** `w3.1`: the second thread of worker-3; `t1`: a thread of the program itself. */
 export function thread(worker, number) {
+  const own = /^(?:swath-)?thread-(\d+)$/.exec(worker);
+  if (own) return `t${own[1]}`;
   const short = worker.replace(/^worker-(?=\d)/, "w");
   return `${short}.${number}`;
 }

@@ -5,7 +5,7 @@ use super::profile::Profiling;
 use crate::error::{Error, LogLine, Result};
 use crate::events::ClientLog;
 use crate::events::reading::Reading;
-use crate::events::saved::{LogError, MemorySample, SavedLog, Writer};
+use crate::events::saved::{LogError, SavedLog, Writer};
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::fmt;
@@ -143,10 +143,10 @@ impl Recording {
         let reading = Reading::from_now(&sources, &log);
         let has_inputs = log.begin_inputs();
         let end = Arc::<(Mutex<bool>, Condvar)>::default();
-        let (until, of) = (Arc::clone(&end), client.clone());
+        let until = Arc::clone(&end);
         let thread = std::thread::Builder::new()
             .name("swath-report".to_string())
-            .spawn(move || Recorder { client: of, writer, reading, has_inputs }.go_on(&until))
+            .spawn(move || Recorder { log, writer, reading, has_inputs }.go_on(&until))
             .map_err(|e| not_recorded(&e))?;
         Ok(Self { client: client.clone(), profiling, began: now(), before, has_inputs, end, thread, file })
     }
@@ -204,7 +204,7 @@ fn since(before: &[GroupProgress], now: Vec<GroupProgress>) -> Vec<GroupProgress
 
 /// Reads what happens and writes it down.
 struct Recorder {
-    client: Client,
+    log: Arc<ClientLog>,
     writer: Writer,
     reading: Reading,
     has_inputs: bool,
@@ -213,10 +213,12 @@ struct Recorder {
 impl Recorder {
     /// Goes on until it is to end.
     fn go_on(mut self, end: &(Mutex<bool>, Condvar)) -> (Writer, Option<LogError>) {
-        let log = Arc::clone(&self.client.0.log);
+        let log = Arc::clone(&self.log);
         let mut pause = PAUSES[0];
         let mut since = log.now();
         let mut sampled: Option<Instant> = None;
+        // Something has happened since memory was looked at last.
+        let mut worked = true;
         loop {
             let is_over = {
                 let mut is_over = end.0.lock();
@@ -228,8 +230,10 @@ impl Recorder {
             let now = log.now();
             let some = self.take(&log, is_over, since);
             since = now;
-            if is_over || sampled.is_none_or(|sampled| sampled.elapsed() >= SAMPLES) {
+            worked |= some;
+            if worked && (is_over || sampled.is_none_or(|sampled| sampled.elapsed() >= SAMPLES)) {
                 sampled = Some(Instant::now());
+                worked = false;
                 self.sample(now);
             }
             if is_over {
@@ -264,14 +268,10 @@ impl Recorder {
         some
     }
 
-    /// How much memory workers use. A client that is closed does not tell.
+    /// What memory the workers use.
     fn sample(&mut self, at: Duration) {
-        for worker in self.client.memory().map(|memory| memory.workers).unwrap_or_default() {
-            let mut sample = MemorySample::new(at, &*worker.name, worker.process());
-            (sample.limit, sample.managed) = (worker.limit, worker.managed);
-            (sample.shared, sample.spilled) = (worker.segments, worker.spilled);
-            self.writer.memory(&sample);
-        }
+        let samples = self.reading.memory(at);
+        samples.iter().for_each(|sample| self.writer.memory(sample));
     }
 }
 

@@ -183,6 +183,7 @@ fn wrong_usage_is_told_and_help_is_given() {
         &["explain"],
         &["why", "run.swath", "--graph", "0", "--label", "a"],
         &["trace", "run.swath"],
+        &["report", "run.swath"],
         &["graph", "one", "run.swath"],
         &["why", "0", "run.swath", "more"],
         &["dump"],
@@ -244,6 +245,9 @@ fn saved_logs_are_described_and_become_traces() {
     assert!(run(&["trace", "run.swath", "-o", "t.json"]).status.success());
     let read: Value = serde_json::from_slice(&fs::read(&trace).unwrap()).unwrap();
     assert_eq!(read["traceEvents"].as_array().unwrap().iter().filter(|e| e["name"] == "add_one").count(), 5);
+    assert!(run(&["report", "run.swath", "-o", "r.html"]).status.success());
+    let report = fs::read_to_string(trace.with_file_name("r.html")).unwrap();
+    assert!(report.contains("<td class=\"name\">add_one</td>"));
     for (args, wanted) in [
         (&["events", "t.json"][..], "t.json, line 1"),
         (&["events", "."], "no regular file"),
@@ -252,6 +256,9 @@ fn saved_logs_are_described_and_become_traces() {
         (&["explain", "nope", "run.swath"], "no task is known"),
         (&["explain", "nope", "none"], "cannot open none"),
         (&["trace", "run.swath", "-o", "."], "no regular file"),
+        (&["report", "run.swath", "-o", "."], "is a directory"),
+        (&["report", "run.swath", "-o", "r.txt"], "has to end in .html"),
+        (&["report", "t.json", "-o", "r.html"], "t.json, line 1"),
         (&["trace", "run.swath", "-o", "none/t.json"], "cannot create none/t.json"),
     ] {
         let output = run(args);

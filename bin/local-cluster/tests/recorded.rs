@@ -102,12 +102,15 @@ fn told(cluster: &Cluster, client: &Client, key: &str, file: Option<&Path>) {
     let trace = cluster.dir.path().join("t.json").display().to_string();
     with(&["trace", "-o", &trace]);
     assert!(fs::read_to_string(&trace).unwrap().contains("\"inc\""));
+    let report = cluster.dir.path().join("r.html").display().to_string();
+    with(&["report", "-o", &report]);
+    assert!(fs::read_to_string(&report).unwrap().contains("<td class=\"name\">inc</td>"));
     let lines = text(&with(&["logs", "--task", &key[..key.len() - 8]]).stdout);
     assert!(
         lines.contains("out hello") && lines.contains("ERROR speakers") && lines.contains("logged hello"),
         "{lines}"
     );
-    for path in [drawn, trace] {
+    for path in [drawn, trace, report] {
         fs::remove_file(path).unwrap();
     }
 }

@@ -81,6 +81,9 @@ pub(super) struct Idle {
     starting: FxHashMap<Arc<str>, Duration>,
 }
 
+/// When a run began, and its name.
+type Start<'a> = (Duration, &'a Arc<str>);
+
 impl Idle {
     pub(super) fn of(gathered: &Gathered) -> Self {
         let mut idle = Self {
@@ -92,7 +95,7 @@ impl Idle {
         };
         let extent = gathered.extent;
         // Runs are in the order of their starts, so those of a thread are, too.
-        let mut starts: FxHashMap<(&str, u16), Vec<(Duration, &Arc<str>)>> = FxHashMap::default();
+        let mut starts: FxHashMap<(&str, u16), Vec<Start<'_>>> = FxHashMap::default();
         for run in &gathered.runs {
             starts.entry((&run.worker, run.thread)).or_default().push((run.start, &run.name));
         }

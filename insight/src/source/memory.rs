@@ -71,17 +71,18 @@ impl Gathered {
         };
         let column = |samples: &[&MemorySample], part: Part| {
             let mut column: Vec<Option<u64>> = vec![None; points];
+            let mut last: Vec<Option<u64>> = vec![None; points];
             let mut before = None;
             for sample in samples {
+                let value = Some(part(sample));
                 match place(sample) {
-                    Some(place) => column[place] = column[place].max(Some(part(sample))),
-                    None => before = Some(part(sample)),
+                    Some(place) => (column[place], last[place]) = (column[place].max(value), value),
+                    None => before = value,
                 }
             }
-            // The last sample of a point, not its highest, is what holds on; but the two are near each other.
-            for value in &mut column {
-                before = value.or(before);
-                *value = before;
+            for (value, last) in column.iter_mut().zip(last) {
+                *value = value.or(before);
+                before = last.or(before);
             }
             column
         };

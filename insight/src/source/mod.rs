@@ -14,6 +14,8 @@ mod gathered;
 mod memory;
 mod profile;
 mod saved;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use answers::{

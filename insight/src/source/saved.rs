@@ -206,7 +206,7 @@ fn status(log: &SavedLog, summary: &Summary, diagnosis: &Diagnosis, gathered: &G
         from_ns: gathered.from.unwrap_or(0),
         until_ns: nanos::of(summary.until),
         wall_ns: nanos::of(diagnosis.wall),
-        workers: gathered.workers.len(),
+        workers: gathered.workers.values().filter(|worker| worker.runs > 0 || worker.state.is_some()).count(),
         threads: diagnosis.threads,
         counts,
         runs: summary.runs,
