@@ -12,6 +12,8 @@ mod pace;
 pub mod palette;
 pub mod picture;
 pub mod profile;
+pub mod report;
+pub mod source;
 
 /// The sources of the types that processes of swath send each other: these processes compare them.
 #[doc(hidden)]

@@ -23,6 +23,7 @@ mod progress;
 mod published;
 mod recorded_inputs;
 mod replay;
+mod report;
 mod run_on;
 mod task_log;
 mod wait;
@@ -44,6 +45,7 @@ pub use profile::Profiling;
 #[cfg(feature = "progress")]
 pub use progress::{AboveBars, ProgressBars};
 pub use progress::{ProgressOf, WatchProgress};
+pub use report::PerformanceReport;
 pub use task_log::TaskLog;
 pub use wait::WaitFor;
 pub use watch_events::{Happened, WatchEvents};

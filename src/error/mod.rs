@@ -25,6 +25,7 @@ use std::time::Duration;
 pub use swath_insight::explain::KeyError;
 pub use swath_insight::picture::PictureError;
 use swath_insight::profile::ProfileOff;
+pub use swath_insight::report::ReportError;
 pub use task::{Cause, TaskError};
 
 /// The result of an operation of this crate.
@@ -158,6 +159,9 @@ pub enum Error {
     /// There is no picture of a graph.
     #[error(transparent)]
     Picture(#[from] PictureError),
+    /// There is no report of a run.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// A collection cannot be computed, or its chunks cannot be put together: an error of its own type.
     #[error(transparent)]
     Collection(Arc<dyn std::error::Error + Send + Sync>),

@@ -52,6 +52,7 @@ impl fmt::Debug for Error {
             Self::Publish(error) => f.debug_tuple("Publish").field(error).finish(),
             Self::Key(error) => f.debug_tuple("Key").field(error).finish(),
             Self::Picture(error) => f.debug_tuple("Picture").field(error).finish(),
+            Self::Report(error) => f.debug_tuple("Report").field(error).finish(),
             Self::Collection(error) => f.debug_tuple("Collection").field(error).finish(),
             Self::Timeout { waited } => f.debug_struct("Timeout").field("waited", waited).finish(),
             Self::Deadlock { reason } => f.debug_struct("Deadlock").field("reason", reason).finish(),

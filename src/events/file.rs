@@ -118,6 +118,27 @@ impl EventLog {
         Ok(self.saved().explain(key)?)
     }
 
+    /// Writes a report of it: one HTML file that needs nothing else, see
+    /// [`Client::performance_report`](crate::Client::performance_report).
+    ///
+    /// ```
+    /// # use swath::{Client, delayed};
+    /// let client = Client::sync();
+    /// client.compute(&delayed(|x: i64| x + 1).name("inc").call(1))?;
+    /// let file = std::env::temp_dir().join(format!("swath-report-of-log-{}.html", std::process::id()));
+    /// client.events()?.report(&file)?;
+    /// assert!(std::fs::read_to_string(&file).expect("written").contains("<td class=\"name\">inc</td>"));
+    /// # std::fs::remove_file(file).ok();
+    /// # Ok::<(), swath::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Report`] where the name does not end in `.html`, or the file cannot be written; one that was there is as it was
+    /// then.
+    pub fn report(&self, path: impl AsRef<Path>) -> Result<()> {
+        Ok(self.saved().report(path)?)
+    }
+
     fn saved(&self) -> SavedLog {
         SavedLog::of(self.head.clone(), self.runs.clone(), self.events.clone(), Vec::new())
     }

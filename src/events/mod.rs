@@ -201,6 +201,26 @@ impl ClientLog {
         self.inputs.on.load(Ordering::Relaxed)
     }
 
+    /// Has it recorded which results tasks take, unless it is already; whether it was not.
+    pub(crate) fn begin_inputs(&self) -> bool {
+        !self.inputs.on.swap(true, Ordering::Relaxed)
+    }
+
+    /// Gives what was recorded of it since the last time.
+    pub(crate) fn take_inputs(&self) -> Vec<saved::Input> {
+        std::mem::take(&mut *self.inputs.waiting.lock())
+    }
+
+    /// The end of what [`begin_inputs`](Self::begin_inputs) began.
+    pub(crate) fn end_inputs(&self) {
+        self.inputs.on.store(false, Ordering::Relaxed);
+    }
+
+    /// A line as an event of this log.
+    pub(crate) fn line(&self, line: LogLine) -> Event {
+        lines::line_event(line, self.started)
+    }
+
     /// Which results the tasks of a graph take; of so many more that is not known.
     pub(crate) fn add_inputs(&self, graph: u32, mut inputs: Vec<saved::Input>, more: u64) {
         inputs.iter_mut().for_each(|input| input.graph = graph);
@@ -227,14 +247,13 @@ impl ClientLog {
         EventLog::of(self.head(), runs, events, Vec::new())
     }
 
-    /// The time since it began.
-    #[cfg_attr(not(feature = "progress"), allow(dead_code, reason = "only bars ask"))]
+    /// The time that it is, since the start of the log.
     pub(crate) fn now(&self) -> Duration {
-        self.clock.ruler().since_start(ticks())
+        self.clock.ruler().since_start(crate::ipc::clock::ticks())
     }
 
     /// What a saved log begins with.
-    fn head(&self) -> Head {
+    pub(crate) fn head(&self) -> Head {
         head_of(self.started, &self.clock)
     }
 }

@@ -53,6 +53,7 @@ mod systems;
 mod tasks;
 mod values;
 mod views;
+mod watching;
 
 use options::{Options, Request};
 use report::{Outcome, Report};
@@ -66,7 +67,7 @@ struct Workload {
     run: fn(&mut Report, &Options),
 }
 
-const WORKLOADS: [Workload; 31] = [
+const WORKLOADS: [Workload; 32] = [
     Workload {
         name: "noop",
         about: "N independent tasks that do nothing (--n, --via)",
@@ -224,6 +225,12 @@ const WORKLOADS: [Workload; 31] = [
         about: "tasks that compute, with threads sampled and without (--n)",
         systems: &["swath-sync", "swath-threads", "swath-processes"],
         run: profile::run,
+    },
+    Workload {
+        name: "watching",
+        about: "what progress bars and a performance report cost tasks of 1 ms (--n, --via)",
+        systems: &["swath-sync", "swath-threads", "swath-processes"],
+        run: watching::run,
     },
     Workload {
         name: "recording",

@@ -85,6 +85,7 @@ fn run(options: &Options) -> Outcome {
         Deaths { file, form } => saved::deaths(name, file.as_deref(), form.json),
         Graph { output, of } => saved::graph(name, of, output.as_deref()),
         Trace { file, output } => saved::trace(name, file.as_deref(), output),
+        Report { file, output } => saved::report(name, file.as_deref(), output),
         Dump { output } => saved::dump(name, output),
         Sizes(form) => show::sizes(form.json),
         Completions { shell } => say(&completions::script(*shell)),

@@ -182,6 +182,15 @@ pub(crate) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
+    /// Write a report: one HTML file that a browser opens without a network
+    Report {
+        /// Where to; the name ends in .html
+        #[arg(short, long, value_name = "FILE.html")]
+        output: PathBuf,
+        /// A log that Client::save_events or a recording has written, instead of a running cluster
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// List named worker sizes, as large as they are on this machine or in its control group
     Sizes(Form),
     /// Print completions for a shell

@@ -196,3 +196,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn copy_private(from: &Path, to: &Path) -> std::io::Result<()> {
     std::io::copy(&mut fs::File::open(from)?, &mut private().open(to)?).map(drop)
 }
+
+/// Writes a report of a log.
+pub(crate) fn report(name: &str, file: Option<&Path>, output: &Path) -> Outcome {
+    open(name, file)?.report(output).map_err(|e| Failure::Failed(e.to_string()))
+}

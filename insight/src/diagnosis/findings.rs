@@ -91,9 +91,10 @@ impl Idle {
             starting: FxHashMap::default(),
         };
         let extent = gathered.extent;
-        let mut next: FxHashMap<(&str, u16, Duration), &Arc<str>> = FxHashMap::default();
+        // Runs are in the order of their starts, so those of a thread are, too.
+        let mut starts: FxHashMap<(&str, u16), Vec<(Duration, &Arc<str>)>> = FxHashMap::default();
         for run in &gathered.runs {
-            next.insert((&run.worker, run.thread, run.start), &run.name);
+            starts.entry((&run.worker, run.thread)).or_default().push((run.start, &run.name));
         }
         let none = Spans::default();
         for ((worker, thread), busy) in &gathered.busy {
@@ -107,9 +108,10 @@ impl Idle {
             let paused = ready.and(gathered.paused.get(worker).unwrap_or(&none));
             *idle.starting.entry(Arc::clone(worker)).or_default() += not_ready.total();
             *idle.paused.entry(Arc::clone(worker)).or_default() += paused.total();
+            let starts = starts.get(&(&**worker, *thread)).map_or(&[][..], Vec::as_slice);
             for (from, to) in ready.without(&paused).iter() {
-                let name = next.get(&(&**worker, *thread, to));
-                match name.filter(|_| to - from <= HAND_OUT) {
+                let next = starts.binary_search_by_key(&to, |(start, _)| *start).ok().map(|place| starts[place].1);
+                match next.filter(|_| to - from <= HAND_OUT) {
                     Some(name) => *idle.hand_out.entry(Arc::clone(name)).or_default() += to - from,
                     None => idle.nothing += to - from,
                 }

@@ -240,7 +240,8 @@ impl SavedLog {
                 runs.push(run);
             }
         }
-        runs.sort_by_key(|run| run.start);
+        // Runs are large, so their starts are sorted first.
+        runs.sort_by_cached_key(|run| run.start);
         let wanted_spans =
             graphs.iter().filter(|(number, _)| is_wanted(**number)).filter_map(|(_, graph)| graph.span());
         let extent = wanted_spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What stands for the path of a log that has no file.
+const IN_MEMORY: &str = "the log in memory";
+
 /// How a saved log ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -140,7 +143,7 @@ impl SavedLog {
         groups: Vec<GroupProgress>,
     ) -> Self {
         let body = Body::Memory { runs: runs.into(), events: events.into(), groups };
-        let path = PathBuf::from("the log in memory");
+        let path = PathBuf::from(IN_MEMORY);
         Self { path, format: super::FORMAT, head, body, ending: Ending::Finished, problems: Vec::new() }
     }
 
@@ -200,6 +203,11 @@ impl SavedLog {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it was made of what is in memory, and has no file.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.path.as_os_str() == IN_MEMORY
     }
 
     /// Its format: 1 or 2.

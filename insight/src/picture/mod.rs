@@ -37,7 +37,7 @@ mod sketch;
 mod svg;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 
 pub use error::PictureError;
 pub use graph::{Layer, LayerId, LayerInput, Link, NameId, NodeKind, Task, TaskGraph, TaskId, WorkerId};

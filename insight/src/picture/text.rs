@@ -5,11 +5,11 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// So many characters of a name are kept where there is room for a line of its own.
-pub(super) const LONGEST: usize = 160;
+pub(crate) const LONGEST: usize = 160;
 
 /// The text with nothing in it that changes how what stands around it is read: control characters and marks that turn the
 /// direction of writing are shown as signs.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unseen) {
         return Cow::Borrowed(text);
     }
@@ -33,7 +33,7 @@ fn sign(c: char) -> char {
 }
 
 /// At most so many characters, cut in the middle, where names differ least; cleaned.
-pub(super) fn cut(text: &str, most: usize) -> String {
+pub(crate) fn cut(text: &str, most: usize) -> String {
     // Most names are short, and one of a megabyte is not walked through for its length.
     if text.char_indices().nth(most).is_none() {
         return clean(text).into_owned();
@@ -49,7 +49,7 @@ pub(super) fn cut(text: &str, most: usize) -> String {
 }
 
 /// How many columns of a font of fixed width it takes.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum()
 }
 
@@ -61,7 +61,7 @@ fn is_wide(c: char) -> bool {
 }
 
 /// Cut to so many columns, and cleaned.
-pub(super) fn cut_to_columns(text: &str, most: usize) -> String {
+pub(crate) fn cut_to_columns(text: &str, most: usize) -> String {
     let mut chars = most;
     loop {
         let short = cut(text, chars);
@@ -73,7 +73,7 @@ pub(super) fn cut_to_columns(text: &str, most: usize) -> String {
 }
 
 /// Appends text, escaped for XML and HTML. It has been cleaned.
-pub(super) fn push_escaped(out: &mut String, text: &str) {
+pub(crate) fn push_escaped(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),
@@ -89,7 +89,7 @@ pub(super) fn push_escaped(out: &mut String, text: &str) {
 /// A number of things: exact up to 99,999, in thousands and millions beyond.
 ///
 /// A number that was rounded has three digits.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     match n {
         0..=99_999 => grouped(n),
         _ => scaled(n as f64, 1000.0, &["", " k", " M", " G", " T", " P"]),
@@ -97,7 +97,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// All digits, in groups of three.
-pub(super) fn grouped(n: u64) -> String {
+pub(crate) fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -110,12 +110,12 @@ pub(super) fn grouped(n: u64) -> String {
 }
 
 /// So many of something: `1 task`, `2,000 tasks`.
-pub(super) fn many(n: u64, what: &str) -> String {
+pub(crate) fn many(n: u64, what: &str) -> String {
     format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
 /// A number of bytes.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     match n {
         0..=999 => format!("{n} B"),
         _ => scaled(n as f64, 1000.0, &[" B", " kB", " MB", " GB", " TB", " PB", " EB"]),
@@ -123,7 +123,7 @@ pub(super) fn bytes(n: u64) -> String {
 }
 
 /// A time, to three digits.
-pub(super) fn time(time: Duration) -> String {
+pub(crate) fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     if seconds >= 3600.0 {
         let minutes = time.as_secs() / 60;
@@ -164,7 +164,7 @@ fn three_digits(value: f64, unit: &str) -> String {
 }
 
 /// Appends a coordinate: no more than one digit behind the point.
-pub(super) fn push_number(out: &mut String, value: f64) {
+pub(crate) fn push_number(out: &mut String, value: f64) {
     let tenths = (value * 10.0).round();
     // Neither `-0`, nor anything that is no number.
     let tenths = if tenths.is_finite() { tenths as i64 } else { 0 };
