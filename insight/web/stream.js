@@ -293,7 +293,7 @@ function signs(rows) {
     outcomes.has(FAILED) && "× red: failed",
     (outcomes.has(LOST) || kinds.has("death")) && "†: its worker died",
     outcomes.has(RUNNING) && "hatched: had not ended",
-    kinds.has("transfer") && "dark line below: a value came from another worker",
+    kinds.has("transfer") && "thin line below: a value came from another worker",
     (kinds.has("spill") || kinds.has("load")) && "orange line below: to or from disk",
     kinds.has("paused") && "orange ground: the worker started no tasks",
   ].filter(Boolean);

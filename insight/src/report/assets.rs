@@ -34,7 +34,7 @@ pub(super) const PLOT_CSS: &str = include_str!("../../web/vendor/uPlot.min.css")
 pub(super) const START: &str = "import \"swath/app\";";
 
 /// The SHA-256 of what the policy allows, in base64; a test compares.
-pub(super) const MAP_HASH: &str = "Mq21aFmuM8ph9ymqUSc4Twye6wm+xqN6sfyPQJ421+c=";
+pub(super) const MAP_HASH: &str = "tW8NU08M5GwAb/noxfaN7SJFDtkT4aNQ0/FnjXRhtvM=";
 pub(super) const START_HASH: &str = "+Eyym/GGtIbcWNkPmnO2/jEzec8c2IabPYexgTsGBhU=";
 pub(super) const CSS_HASH: &str = "ys5H0ayW/7Rp7vcfdHrZ0L4oq2ANFarjTkYwe8zr384=";
 pub(super) const PLOT_CSS_HASH: &str = "32MMao1vjur/JktQ9zzlsRT2Rv/ZoLt08EmwoAE1+gQ=";
