@@ -55,8 +55,8 @@ impl Client {
     /// of those that other tasks have submitted, and of those that have ended, as long as the last runs of the workers are
     /// [kept](crate::client::Builder::events). Of several tasks of one key, the one that was submitted last is meant.
     ///
-    /// There is no index of keys: it takes about 50 ms to find one among a million tasks, and nobody waits for that but the
-    /// caller.
+    /// There is no index of keys: to find one among a million tasks takes a fraction of a second, in small parts, between which
+    /// others have their turn.
     ///
     /// ```
     /// # use swath::{Client, delayed};

@@ -10,7 +10,7 @@ use crate::task::program;
 use smallvec::SmallVec;
 use std::ops::RangeInclusive;
 
-/// How much a part looks at: calls, and for each graph as much as for some of them. Less than half a millisecond.
+/// How much a part looks at: calls, and for each graph as much as for some of them.
 const PART: u32 = 8192;
 const GRAPH: u32 = 4;
 /// How many tasks a part names. Where there are more, the key says too little anyway.
