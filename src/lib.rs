@@ -104,10 +104,6 @@ pub use delayed::{Delayed, delayed, try_delayed};
 #[doc(inline)]
 pub use error::{Error, Result};
 #[doc(inline)]
-pub use events::label::label;
-#[doc(inline)]
-pub use submission::note::note;
-#[doc(inline)]
 pub use task::{Data, cancelled};
 
 // Where the rest was before; these names stay for one release.
@@ -115,6 +111,8 @@ pub use task::{Data, cancelled};
 pub use bag::{BagError, BagIter, Counter, Csv, Elements, Json, JsonError, Pluck};
 #[doc(hidden)]
 pub use buffer::{BufferError, BufferMut, Element};
+#[doc(hidden)]
+pub use client::note;
 #[doc(hidden)]
 pub use client::{
     AdaptOptions, Adaptive, AsCompleted, Awaited, Builder, CompletedAhead, Computable, ComputeOptions, Failing,
@@ -129,6 +127,8 @@ pub use delayed::{
 };
 #[doc(hidden)]
 pub use error::{Cause, DeathCause, DeathRecord, LogLine, OutputStream, ReturnedError, TaskBacktrace, TaskError};
+#[doc(hidden)]
+pub use events::label;
 #[doc(hidden)]
 pub use events::{Event, EventKind, EventLog};
 #[doc(hidden)]

@@ -31,6 +31,7 @@ mod watch_events;
 
 pub use crate::settings::{AdaptOptions, RestartPolicy, StartMethod};
 pub use crate::start::init;
+pub use crate::submission::note::note;
 pub use adapt::Adaptive;
 pub use ahead::{CompletedAhead, MapAhead};
 pub use as_completed::{AsCompleted, Batches, WithResults};

@@ -72,7 +72,7 @@ impl Client {
     }
 
     /// Notes something in the log of events: for whoever watches them, and for saved logs. In a task, it is
-    /// [`note`](crate::note()).
+    /// [`note`](crate::client::note()).
     ///
     /// ```
     /// # use swath::Client;
@@ -95,7 +95,7 @@ impl Client {
 }
 
 enum Look {
-    Show(Happened),
+    Show(Box<Happened>),
     Wait,
     End,
 }
@@ -103,7 +103,7 @@ enum Look {
 impl WatchEvents {
     fn look(&mut self) -> Look {
         if let Some(first) = self.found.pop_front() {
-            return Look::Show(first);
+            return Look::Show(Box::new(first));
         }
         if self.ended {
             return Look::End;
@@ -133,7 +133,7 @@ impl WatchEvents {
             found.push_front(Happened::Missed { runs: missed.0, events: missed.1 });
         }
         match found.pop_front() {
-            Some(first) => Look::Show(first),
+            Some(first) => Look::Show(Box::new(first)),
             None if self.ended => Look::End,
             None => Look::Wait,
         }
@@ -143,7 +143,7 @@ impl WatchEvents {
     #[must_use = "what is given is not given again"]
     pub fn try_next(&mut self) -> Option<Happened> {
         match self.look() {
-            Look::Show(happened) => Some(happened),
+            Look::Show(happened) => Some(*happened),
             Look::Wait | Look::End => None,
         }
     }
@@ -152,7 +152,7 @@ impl WatchEvents {
     pub async fn next_async(&mut self) -> Option<Happened> {
         loop {
             match self.look() {
-                Look::Show(happened) => return Some(happened),
+                Look::Show(happened) => return Some(*happened),
                 Look::End => return None,
                 Look::Wait => {
                     // Where there can be no thread, this one waits.
@@ -171,7 +171,7 @@ impl Iterator for WatchEvents {
     fn next(&mut self) -> Option<Happened> {
         loop {
             match self.look() {
-                Look::Show(happened) => return Some(happened),
+                Look::Show(happened) => return Some(*happened),
                 Look::End => return None,
                 Look::Wait => thread::sleep(AGAIN),
             }

@@ -57,7 +57,7 @@ impl EventFilter {
         self
     }
 
-    /// Only [notes](crate::note()) about that topic; of several calls, about any of the topics.
+    /// Only [notes](crate::client::note()) about that topic; of several calls, about any of the topics.
     pub fn topic(mut self, topic: impl Into<String>) -> Self {
         self.topics.push(topic.into());
         self

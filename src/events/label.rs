@@ -32,7 +32,7 @@ pub struct Label {
 /// use swath::{Client, delayed};
 /// let client = Client::sync();
 /// {
-///     let _load = swath::label("load");
+///     let _load = swath::events::label("load");
 ///     client.compute(&delayed(|x: i64| x + 1).call(1))?;
 /// }
 /// client.compute(&delayed(|x: i64| x + 1).call(2))?;

@@ -33,7 +33,7 @@ use crate::task::function::{Record as Function, short_name};
 use crate::task::image::build_id;
 pub use filter::EventFilter;
 use journal::{ClientStep, JournalEntry, Step};
-pub use label::Label;
+pub use label::{Label, label};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use saved::Head;

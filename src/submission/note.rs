@@ -15,7 +15,7 @@ use serde::Serialize;
 /// use swath::{Client, delayed};
 /// let client = Client::threads(2);
 /// let mut watch = client.watch_events(EventFilter::default().topic("loss"))?;
-/// client.compute(&delayed(|x: f64| swath::note("loss", &(x / 2.0)).is_ok()).call(0.5))?;
+/// client.compute(&delayed(|x: f64| swath::client::note("loss", &(x / 2.0)).is_ok()).call(0.5))?;
 /// let Some(Happened::Event(event)) = watch.next() else { panic!("an event was expected") };
 /// assert!(matches!(event.kind, EventKind::Note { value, .. } if value == 0.25));
 /// # Ok::<(), swath::Error>(())

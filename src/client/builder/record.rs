@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// How many runs the rings of recorded threads or workers have room for together: those of a tenth of a second, of the
 /// shortest tasks that there are.
 const RINGS: usize = 1 << 18;
+/// The same in this process, where they take no shared memory: those of half a second.
+const RINGS_HERE: usize = 1 << 20;
 /// And each of them, at least.
 const LEAST: usize = 1 << 14;
 
@@ -32,9 +34,9 @@ impl Builder {
     ///
     /// Only its owner may read the file. There are no values, arguments or variables in it. One that was there is replaced.
     /// Where the disk is full, the program goes on, with a warning, and the log says from when it is not complete. So that
-    /// nothing is lost where a thread cannot keep up for a moment, more runs are [remembered](Self::events): 262,144 by all workers or
-    /// threads together and 16,384 at least by each, of 64 bytes. What is overwritten all the same is counted, and the log says
-    /// so.
+    /// nothing is lost where a thread cannot keep up for a moment, more runs are [remembered](Self::events): a million by
+    /// the threads of this process together, 262,144 by all workers, and 16,384 at least by each, of 64 bytes. What is
+    /// overwritten all the same is counted, and the log says so.
     ///
     /// A program that is [attached](Self::cluster) to a local cluster is recorded by its own process, which reads what the
     /// workers remember of it: 4096 runs each, unless the cluster itself is started with `--record`.
@@ -68,13 +70,13 @@ impl Builder {
 
     /// How many runs each worker or thread remembers.
     pub(super) fn recorded_runs(&self) -> usize {
-        let sharers = match self.mode {
+        let (rings, sharers) = match self.mode {
             _ if !self.is_recorded() => return self.events,
-            Mode::Sync => 1,
-            Mode::Threads => self.threads.unwrap_or_else(cores),
-            Mode::Processes => self.workers.unwrap_or_else(cores).max(2),
+            Mode::Sync => (RINGS_HERE, 1),
+            Mode::Threads => (RINGS_HERE, self.threads.unwrap_or_else(cores)),
+            Mode::Processes => (RINGS, self.workers.unwrap_or_else(cores).max(2)),
         };
-        self.events.max((RINGS / sharers.max(1)).next_power_of_two().max(LEAST))
+        self.events.max((rings / sharers.max(1)).next_power_of_two().max(LEAST))
     }
 
     pub(super) fn check_recording(&self) -> Result<()> {

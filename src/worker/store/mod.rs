@@ -16,7 +16,6 @@ use super::limits;
 use crate::ids::TaskId;
 use crate::ipc::allocator;
 use crate::ipc::disk::{Disk, DiskError, OnDisk};
-use crate::ipc::out_of_band::decode_with;
 use crate::ipc::page::ControlPage;
 use crate::ipc::page::gauges::Waits;
 use crate::ipc::segment::SegmentPool;
@@ -31,7 +30,7 @@ use crate::task::function::Record;
 use crate::task::shared_input::SharedInput;
 use crate::task::size::Size;
 use log::Level;
-use moves::Moves;
+use moves::{Moves, load};
 use need::Used;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
@@ -611,19 +610,6 @@ impl Store {
             Some(Wait::Paused { .. }) => Waits::Paused,
         });
     }
-}
-
-/// Reads a value back. Returns also how much memory it takes: the parts that are mapped from disk take none.
-fn load(on_disk: &OnDisk, codec: &Codec) -> Result<(Value, u64), String> {
-    let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
-    let read = guarded(|| {
-        let value = decode_with(payload.segments(), || codec.decode(payload.content()));
-        Ok(value.map(|value| {
-            let bytes = codec.size(&value);
-            (value, bytes)
-        }))
-    });
-    read.map_err(|fault| format!("a result cannot be read back from disk: {fault}"))?
 }
 
 impl StoreState {

@@ -2,7 +2,12 @@
 
 use super::Store;
 use crate::ids::TaskId;
+use crate::ipc::disk::OnDisk;
+use crate::ipc::out_of_band::decode_with;
 use crate::message::MovedResult;
+use crate::task::Value;
+use crate::task::call::guarded;
+use crate::task::codec::Codec;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -46,4 +51,17 @@ impl Store {
             _ => entry.bytes,
         })
     }
+}
+
+/// Reads a value back. Returns also how much memory it takes: the parts that are mapped from disk take none.
+pub(super) fn load(on_disk: &OnDisk, codec: &Codec) -> Result<(Value, u64), String> {
+    let payload = on_disk.payload().map_err(|e| format!("a result cannot be read back from disk: {e}"))?;
+    let read = guarded(|| {
+        let value = decode_with(payload.segments(), || codec.decode(payload.content()));
+        Ok(value.map(|value| {
+            let bytes = codec.size(&value);
+            (value, bytes)
+        }))
+    });
+    read.map_err(|fault| format!("a result cannot be read back from disk: {fault}"))?
 }
