@@ -11,6 +11,7 @@ mod behaviour {
     pub mod coordination;
     pub mod decoded;
     pub mod depth;
+    mod diagnosis;
     pub mod errors;
     pub mod events;
     pub mod explain;

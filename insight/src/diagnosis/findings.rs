@@ -257,7 +257,10 @@ pub(super) fn find(diagnosis: &Diagnosis, gathered: &Gathered, idle: &Idle, log:
     let mut found = findings.found;
     found.sort_by_key(|finding| std::cmp::Reverse(finding.lost));
     let share = diagnosis.time.share(Use::Computing);
-    if share >= 0.9 || found.is_empty() {
+    // Runs that were in vain computed, too.
+    let all = diagnosis.time.total().as_secs_f64();
+    let is_well = share >= 0.9 && found.first().is_none_or(|most| most.lost.as_secs_f64() < 0.1 * all);
+    if is_well || found.is_empty() {
         let what = format!("the threads computed {:.0} % of the time.", 100.0 * share);
         let name = diagnosis.names.first().map_or_else(String::new, |name| plain(&name.name));
         let advice = format!("What is left is the work itself, most of it in `{name}`: make that faster.");

@@ -181,6 +181,8 @@ impl SavedLog {
         let mut starting: FxHashMap<Arc<str>, Vec<Span>> = FxHashMap::default();
         let mut paused = starting.clone();
         let mut names: FxHashSet<Arc<str>> = FxHashSet::default();
+        // When each worker ended, in order.
+        let mut ends: FxHashMap<String, Vec<Duration>> = FxHashMap::default();
         let mut name = |worker: &str| match names.get(worker) {
             Some(name) => Arc::clone(name),
             None => {
@@ -211,6 +213,9 @@ impl SavedLog {
                         _ => begun.push((Duration::ZERO, event.at)),
                     }
                 }
+                EventKind::WorkerLost { worker, .. } | EventKind::WorkerRetired { worker, .. } => {
+                    ends.entry(worker).or_default().push(event.at);
+                }
                 EventKind::WorkerPaused { worker, .. } => {
                     paused.entry(name(&worker)).or_default().push((event.at, until));
                 }
@@ -230,7 +235,12 @@ impl SavedLog {
         let mut runs = Vec::new();
         let mut busy: BTreeMap<(Arc<str>, u16), Vec<Span>> = BTreeMap::new();
         for mut run in self.runs().flatten() {
-            let end = run.end.unwrap_or(until).max(run.start);
+            // One that has no end on record ended with its worker at the latest.
+            let died = || ends.get(&*run.worker)?.iter().copied().filter(|end| *end >= run.start).min();
+            let end = run.end.or_else(died).unwrap_or(until).max(run.start);
+            if run.end.is_none() && end < until {
+                run.outcome = Outcome::Lost;
+            }
             run.end = Some(end);
             busy.entry((run.worker.clone(), run.thread)).or_default().push((run.start, end));
             let graph = graphs.entry(run.graph).or_default();

@@ -122,7 +122,7 @@ fn waits_for_memory_and_for_starts_are_those_of_the_worker() {
 fn what_runs_again_or_in_vain_is_told_with_its_time() {
     let again = vec![run("f", 0, 0, 0, 10 * MS), run("f", 0, 0, 10 * MS, 20 * MS), run("g", 1, 0, 20 * MS, 30 * MS)];
     let found = log(again, Vec::new()).diagnose(&Extent::default()).findings;
-    assert_eq!((found[1].problem, found[1].lost, &*found[1].culprit), (Problem::Recomputed, us(10 * MS), "f"));
+    assert_eq!((found[0].problem, found[0].lost, &*found[0].culprit), (Problem::Recomputed, us(10 * MS), "f"));
     for (outcome, problem, culprit) in
         [(Outcome::Failed, Problem::FailedRuns, "f"), (Outcome::Lost, Problem::WorkersLost, "worker-0")]
     {
@@ -130,8 +130,21 @@ fn what_runs_again_or_in_vain_is_told_with_its_time() {
         first.outcome = outcome;
         let found =
             log(vec![first, run("f", 0, 0, 10 * MS, 20 * MS)], Vec::new()).diagnose(&Extent::default()).findings;
-        assert_eq!((found[1].problem, found[1].lost, &*found[1].culprit), (problem, us(10 * MS), culprit));
+        assert_eq!((found[0].problem, found[0].lost, &*found[0].culprit), (problem, us(10 * MS), culprit));
     }
+}
+
+#[test]
+fn a_run_without_an_end_ended_with_its_worker() {
+    let mut cut = run("f", 0, 0, 0, 10 * MS);
+    (cut.end, cut.outcome) = (None, Outcome::Running);
+    let cause = serde_json::Value::Null;
+    let died = EventKind::WorkerLost { worker: "worker-0".into(), pid: 1, reason: "was killed".into(), cause };
+    let runs = vec![cut, run("f", 0, 1, 50 * MS, 90 * MS)];
+    let diagnosis = log(runs, vec![Event::new(us(20 * MS), died)]).diagnose(&Extent::default());
+    assert_eq!(diagnosis.work, us(60 * MS));
+    let lost = diagnosis.findings.iter().find(|finding| finding.problem == Problem::WorkersLost);
+    assert_eq!(lost.map(|finding| finding.lost), Some(us(20 * MS)), "{diagnosis}");
 }
 
 #[test]
