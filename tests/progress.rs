@@ -268,6 +268,9 @@ fn roles() {
             Err(e) => panic!("{e}"),
         },
         "endless" => {
+            // Whoever runs the tests in the background may ignore it, and what it starts would, too.
+            // SAFETY: the default action runs no handler.
+            unsafe { nix::sys::signal::signal(Signal::SIGINT, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
             let client = Client::from_env().unwrap();
             let _bars = client.progress_bars();
             client.compute(&delayed(parse).call(file("go"), 1)).unwrap();

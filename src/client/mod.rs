@@ -243,7 +243,7 @@ impl Client {
     fn recorded(self, path: &Path, limit: Option<u64>) -> Result<Self> {
         let (sources, following) = match self.0.backend.sources() {
             Some(sources) => (sources, None),
-            None => (Arc::default(), Some(builder::follow(&self)?)),
+            None => (Arc::default(), Some(builder::follow(&self, "record")?)),
         };
         let backend = Arc::downgrade(&self.0.backend);
         let counter = move || backend.upgrade().map(|backend| backend.progress().groups).unwrap_or_default();

@@ -1,14 +1,18 @@
 //! What happens, as it happens.
 
+use super::builder::follow;
 use super::{Client, blocking};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::events::following::Following;
 use crate::events::journal::ClientStep;
 use crate::events::reading::Reading;
+use crate::events::sources::RunSources;
 use crate::events::{Event, EventFilter, Run, checked_note};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::fmt;
 use std::iter::FusedIterator;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +42,8 @@ pub struct WatchEvents {
     client: Client,
     filter: EventFilter,
     reading: Reading,
+    /// What a local cluster tells, and where that is noted.
+    following: Option<(Following, Arc<RunSources>)>,
     found: VecDeque<Happened>,
     ended: bool,
 }
@@ -62,13 +68,24 @@ impl Client {
     /// # Ok::<(), swath::Error>(())
     /// ```
     ///
+    /// A program that is attached to a local cluster asks that for its workers, twenty times a second at most.
+    ///
     /// # Errors
-    /// [`Error::Unsupported`] for a program that is attached to a local cluster, and for the client of a task.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for the client of a task.
     pub fn watch_events(&self, filter: EventFilter) -> Result<WatchEvents> {
-        let mode = self.mode().name();
-        let sources = self.0.backend.sources().ok_or(Error::Unsupported { operation: "watch_events", mode })?;
-        let reading = Reading::from_now(&sources, &self.0.log);
-        Ok(WatchEvents { client: self.clone(), filter, reading, found: VecDeque::new(), ended: false })
+        let log = &self.0.log;
+        let (reading, following) = match self.0.backend.sources() {
+            Some(sources) => (Reading::from_now(&sources, log), None),
+            None => {
+                let (sources, mut following) = (Arc::<RunSources>::default(), follow(self, "watch_events")?);
+                let mut reading = Reading::from_now(&sources, log).of_session(self.0.backend.session());
+                // The reader has the rings of the workers that are there from here on, and skips what they have run by now.
+                log.look(&mut following, &sources, true);
+                reading.skip(log);
+                (reading, Some((following, sources)))
+            }
+        };
+        Ok(WatchEvents { client: self.clone(), filter, reading, following, found: VecDeque::new(), ended: false })
     }
 
     /// Notes something in the log of events: for whoever watches them, and for saved logs. In a task, it is
@@ -85,7 +102,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a topic of more than 256 bytes, for a value that takes more than 64 KiB as JSON, and for one that
+    /// [`Error::Invalid`](crate::Error::Invalid) for a topic of more than 256 bytes, for a value that takes more than 64 KiB as JSON, and for one that
     /// cannot be written as that.
     pub fn note(&self, topic: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
         let kind = checked_note(None, topic, value)?;
@@ -110,9 +127,13 @@ impl WatchEvents {
         }
         // Before it is read: what happens until then is read.
         self.ended = self.client.0.backend.is_closed();
+        let unseen = match &mut self.following {
+            Some((following, sources)) => self.client.0.log.look(following, sources, self.ended),
+            None => 0,
+        };
         let Self { filter, found, client, .. } = self;
         let mut events = Vec::new();
-        let missed = self.reading.take(
+        let (lost, missed) = self.reading.take(
             &client.0.log,
             self.ended,
             &mut |run| {
@@ -129,8 +150,8 @@ impl WatchEvents {
             Happened::Event(event) => event.at,
             Happened::Missed { .. } => Duration::ZERO,
         });
-        if missed != (0, 0) {
-            found.push_front(Happened::Missed { runs: missed.0, events: missed.1 });
+        if (lost, missed + unseen) != (0, 0) {
+            found.push_front(Happened::Missed { runs: lost, events: missed + unseen });
         }
         match found.pop_front() {
             Some(first) => Look::Show(Box::new(first)),

@@ -32,6 +32,7 @@ use crate::status::Progress;
 use crate::task::function::{Record as Function, short_name};
 use crate::task::image::build_id;
 pub use filter::EventFilter;
+use following::Following;
 use journal::{ClientStep, JournalEntry, Step};
 pub use label::{Label, label};
 use parking_lot::Mutex;
@@ -39,6 +40,7 @@ use rustc_hash::FxHashMap;
 use saved::Head;
 pub use saved::{Event, EventKind, Outcome, Run};
 use serde::{Deserialize, Serialize};
+use sources::RunSources;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -246,6 +248,11 @@ impl ClientLog {
             runs.extend(records.into_iter().map(|record| run_of(record, &worker, &mut names, &ruler)));
         }
         EventLog::of(self.head(), runs, events, Vec::new())
+    }
+
+    /// Has what its cluster tells added to the sources, if it is time for that. The answer is how many events are missing.
+    pub(crate) fn look(&self, following: &mut Following, sources: &RunSources, now: bool) -> u64 {
+        following.look(sources, &self.clock, self.started, now)
     }
 
     /// The time that it is, since the start of the log.

@@ -28,6 +28,12 @@ impl Reading {
         Self { sources: sources.reader(true), steps: log.steps.noted(), names: Names::default(), session: None }
     }
 
+    /// Takes nothing of what has happened by now.
+    pub(crate) fn skip(&mut self, log: &ClientLog) {
+        self.sources.skip();
+        self.steps = log.steps.noted();
+    }
+
     /// Only what a session has submitted, and what its tasks may have.
     pub(crate) fn of_session(self, session: Option<SessionId>) -> Self {
         Self { session, ..self }

@@ -247,9 +247,7 @@ impl Recording {
 impl Recorded for OfClient {
     fn take(&mut self, writer: &mut Writer, since: Duration, look: Look) -> (bool, Duration) {
         let Self { sources, reading, log, following, .. } = self;
-        let unseen = following
-            .as_mut()
-            .map_or(0, |following| following.look(sources, &log.clock, log.started, look == Look::Asked));
+        let unseen = following.as_mut().map_or(0, |following| log.look(following, sources, look == Look::Asked));
         let now = log.clock.ruler().since_start(ticks());
         let (mut runs, mut events) = (0_u64, Vec::new());
         // What a worker said last comes before its end.

@@ -126,8 +126,7 @@ impl RunSources {
         drop(rings);
         let mut reader = SourceReader { sources: Arc::clone(self), rings: taken, steps: 0 };
         if from_now {
-            reader.steps = self.steps.noted();
-            reader.rings.lock().iter_mut().for_each(|source| source.ring.ring().skip(&mut source.drain));
+            reader.skip();
         }
         reader
     }
@@ -141,6 +140,12 @@ impl OwnedRing {
 }
 
 impl SourceReader {
+    /// Takes nothing of what has happened by now.
+    pub(super) fn skip(&mut self) {
+        self.steps = self.sources.steps.noted();
+        self.rings.lock().iter_mut().for_each(|source| source.ring.ring().skip(&mut source.drain));
+    }
+
     /// The steps that were not taken before, and how many are missing.
     pub(crate) fn take_steps(&mut self) -> (Vec<JournalEntry<Step>>, u64) {
         self.sources.steps.since(&mut self.steps)

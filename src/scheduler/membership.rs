@@ -235,7 +235,7 @@ impl Scheduler {
     }
 
     /// The answer to a fetch. A value that cannot be sent fails its task, and what depends on it, even where it is.
-    /// Some: it was waited for so long.
+    /// Some: it has been waited for since then.
     pub(crate) fn exported(
         &mut self,
         worker: WorkerId,
@@ -245,7 +245,7 @@ impl Scheduler {
         let index = self.workers.find(worker)?;
         let since = self.workers[index].asked.iter().find(|(asked, ..)| *asked == id).map(|(_, since, _)| *since);
         self.take_export(worker, id, result);
-        since.map(|since| self.now.saturating_sub(since))
+        since
     }
 
     fn take_export(&mut self, worker: WorkerId, id: TaskId, result: Result<Payload, Box<Failure>>) {

@@ -100,7 +100,10 @@ impl Idle {
             starts.entry((&run.worker, run.thread)).or_default().push((run.start, &run.name));
         }
         let none = Spans::default();
-        for ((worker, thread), busy) in &gathered.busy {
+        let seen = gathered.busy.iter().map(|((worker, thread), busy)| (worker, Some(*thread), busy));
+        let unseen = gathered.unseen_threads();
+        let all = seen.chain(unseen.iter().map(|worker| (worker, None, &none)));
+        for (worker, thread, busy) in all {
             let busy = busy.and(&Spans::of([extent]));
             idle.time[Use::Computing] += busy.total();
             let gaps = busy.gaps(extent);
@@ -111,7 +114,7 @@ impl Idle {
             let paused = ready.and(gathered.paused.get(worker).unwrap_or(&none));
             *idle.starting.entry(Arc::clone(worker)).or_default() += not_ready.total();
             *idle.paused.entry(Arc::clone(worker)).or_default() += paused.total();
-            let starts = starts.get(&(&**worker, *thread)).map_or(&[][..], Vec::as_slice);
+            let starts = thread.and_then(|thread| starts.get(&(&**worker, thread))).map_or(&[][..], Vec::as_slice);
             for (from, to) in ready.without(&paused).iter() {
                 let next = starts.binary_search_by_key(&to, |(start, _)| *start).ok().map(|place| starts[place].1);
                 match next.filter(|_| to - from <= HAND_OUT) {
@@ -121,8 +124,9 @@ impl Idle {
             }
         }
         idle.split_runs(gathered);
-        // Threads that have never run anything had nothing to run.
-        let unseen = u32::try_from(gathered.threads - gathered.busy.len()).unwrap_or(u32::MAX);
+        // Threads of nobody knows which worker that have never run anything had nothing to run.
+        let unseen = gathered.threads.saturating_sub(gathered.busy.len() + unseen.len());
+        let unseen = u32::try_from(unseen).unwrap_or(u32::MAX);
         let all = Spans::of([extent]);
         idle.nothing += all.and(&gathered.under_way).total() * unseen;
         idle.time[Use::WaitingForClient] += all.without(&gathered.under_way).total() * unseen;

@@ -123,6 +123,22 @@ struct Gathered {
     threads: usize,
 }
 
+impl Gathered {
+    /// The workers of threads that have never run anything, once for each: of workers that are known, with as many threads each
+    /// as any of them can have.
+    fn unseen_threads(&self) -> Vec<Arc<str>> {
+        let mut seen: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+        for worker in self.starting.keys().chain(self.paused.keys()) {
+            seen.entry(worker).or_default();
+        }
+        self.busy.keys().for_each(|(worker, _)| *seen.entry(worker).or_default() += 1);
+        let each = self.threads / seen.len().max(1);
+        let missing = seen.into_iter().map(|(worker, seen)| (worker, each.saturating_sub(seen)));
+        let unseen = missing.flat_map(|(worker, n)| std::iter::repeat_n(Arc::clone(worker), n));
+        unseen.take(self.threads - self.busy.len()).collect()
+    }
+}
+
 impl SavedLog {
     /// Finds out what became of the time of a run. Parts of the log that are damaged are left out.
     ///

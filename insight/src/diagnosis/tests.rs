@@ -135,6 +135,19 @@ fn what_runs_again_or_in_vain_is_told_with_its_time() {
 }
 
 #[test]
+fn a_thread_that_waits_for_memory_all_the_time_is_its_workers() {
+    let events = [
+        Event::new(us(0), EventKind::WorkerReady { worker: "worker-0".into(), pid: 1 }),
+        Event::new(us(MS), EventKind::WorkerPaused { worker: "worker-0".into(), reason: "it is full".into() }),
+        Event::new(us(9 * MS), EventKind::WorkerResumed { worker: "worker-0".into() }),
+    ];
+    let runs = vec![run("f", 0, 0, 0, 10 * MS)];
+    let diagnosis = log(runs, events.to_vec()).diagnose(&Extent::default().threads(2));
+    assert_eq!(diagnosis.time[Use::WaitingForMemory], us(8 * MS), "{diagnosis}");
+    assert_eq!(diagnosis.time.total(), us(20 * MS));
+}
+
+#[test]
 fn a_run_without_an_end_ended_with_its_worker() {
     let mut cut = run("f", 0, 0, 0, 10 * MS);
     (cut.end, cut.outcome) = (None, Outcome::Running);

@@ -109,9 +109,9 @@ impl Recording {
 }
 
 /// Follows the workers of the local cluster that a client is attached to.
-pub(in crate::client) fn follow(client: &Client) -> Result<Following> {
+pub(in crate::client) fn follow(client: &Client, operation: &'static str) -> Result<Following> {
     let Some(session) = client.0.backend.session() else {
-        return Err(Error::Unsupported { operation: "record", mode: client.mode().name() });
+        return Err(Error::Unsupported { operation, mode: client.mode().name() });
     };
     let backend = Arc::downgrade(&client.0.backend);
     let asks = move |seen| {

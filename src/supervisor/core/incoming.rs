@@ -105,8 +105,9 @@ impl Core {
         fx: &mut E,
     ) {
         let bytes = result.as_ref().ok().map(Payload::nbytes);
-        let took = self.scheduler.exported(worker, task, result);
-        if let (Some(bytes), Some(took)) = (bytes, took) {
+        let since = self.scheduler.exported(worker, task, result);
+        if let (Some(bytes), Some(since)) = (bytes, since) {
+            let took = self.now(fx).saturating_sub(since);
             let (from, to) = (self.name_of(worker).to_string(), SHARED_MEMORY.to_string());
             self.note_of_task(task, |key| EventKind::Transfer { key, from, to, bytes, took }, fx);
         }
