@@ -508,7 +508,8 @@ impl Builder {
     }
 
     /// How many runs of tasks each worker or thread remembers for [`Client::events`], rounded up to a power of two.
-    /// Default: 4096. Each takes 64 bytes, for a worker in /dev/shm. 0 turns recording off.
+    /// Default: 4096. Each takes 64 bytes, for a worker in /dev/shm; one of 100 µs or more, one with large values and one with a
+    /// name of its own take the places of two or three. 0 turns recording off.
     ///
     /// The workers of a local cluster remember 4096 each.
     pub fn events(mut self, runs: usize) -> Self {
